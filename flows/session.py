@@ -1,0 +1,46 @@
+"""What every flow opens first: the lake's one writer, the run's address, its ledger and its workers."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from flows.runners import workers
+from schemas.recipes import CurationRecipe
+from schemas.settings import DecodeLimits, FetchLimits, Settings
+from storage import lake as lakes
+from storage.lake import Writer
+from tasks import publish
+from tasks.run import Job, Ledger, Run, encoder_identity, new_run_id
+
+
+@contextmanager
+def session(
+    recipe: CurationRecipe, lake: str | None, *, replay: tuple[str, ...] = (), flow: str
+) -> Iterator[tuple[Job, Writer]]:
+    """Open a run. A run that fails is recorded as failed; its staged work is found again by the next one.
+
+    Raises:
+        LakeBusy: Another run is writing to the lake.
+    """
+    settings = Settings()
+    opened = lakes.open(lake or settings.lake)
+    with opened.writer() as writer, workers(settings) as pool:
+        run = Run(
+            run_id=new_run_id(time.time()),
+            recipe=recipe,
+            lake=opened,
+            base=writer.head,
+            encoder=encoder_identity(recipe) if flow == "curate" else None,
+            store_media=settings.media == "store",
+            allow_private=settings.allow_private_addresses,
+            decode=DecodeLimits(),
+            fetch=FetchLimits(),
+            replay=replay,
+            flow=flow,
+        )
+        job = Job(run, Ledger(), pool)
+        try:
+            yield job, writer
+        except Exception as error:
+            publish.record(job, None, message=f"{type(error).__name__}: {error}"[:2000])
+            raise

@@ -1,0 +1,1 @@
+"""Contracts: what is stored, exchanged and configured. Imports nothing of ours."""

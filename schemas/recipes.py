@@ -1,0 +1,149 @@
+"""What to run: frozen, validated, stored in `runs` with the result."""
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from schemas.digests import params_digest
+from schemas.errors import RecipeError
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class MethodRef(_Frozen):
+    """A method by name, with the parameters that differ from its defaults."""
+
+    name: str
+    params: dict[str, Any] = Field(default_factory=dict)
+
+
+class SourceRef(_Frozen):
+    """Where raw media come from.
+
+    Args:
+        name: Names the source in `sources`; part of every item's identity, so keep it when the place moves.
+        kind: folder, manifest, webdataset, urls, or corpus (one of `xmodal corpora list`).
+        location: A path, an fsspec URL ("s3://bucket/prefix"), or the corpus's name.
+        options: Further keyword arguments of the reader.
+    """
+
+    name: str
+    kind: Literal["folder", "manifest", "webdataset", "urls", "corpus"]
+    location: str
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class Rule(_Frozen):
+    """A threshold on a score. A subject whose score lies outside is dropped, or flagged.
+
+    Args:
+        method: The filter or scorer.
+        at_least: Lowest score that passes.
+        at_most: Highest score that passes.
+        at_most_quantile: Highest score that passes, as a quantile of the scores of all subjects, in (0, 1].
+        floor: A quantile never cuts below this score.
+        verdict: What being outside means.
+    """
+
+    method: MethodRef
+    at_least: float | None = None
+    at_most: float | None = None
+    at_most_quantile: float | None = Field(None, gt=0, le=1)
+    floor: float | None = None
+    verdict: Literal["drop", "flag"] = "drop"
+
+    @model_validator(mode="after")
+    def _has_a_threshold(self) -> Self:
+        if self.at_least is None and self.at_most is None and self.at_most_quantile is None:
+            raise ValueError(f"rule {self.method.name!r} needs at_least, at_most or at_most_quantile")
+        return self
+
+
+class InspectRecipe(_Frozen):
+    """What is kept of each medium besides its facts."""
+
+    thumbnail_px: int = Field(320, ge=16, le=2048, description="Longer side of the thumbnail; encoders see it.")
+    thumbnail_quality: int = Field(85, ge=1, le=100, description="WebP quality.")
+    text_max_chars: int = Field(20_000, gt=0, description="Longer texts go to quarantine.")
+    detect_language: bool = Field(True, description="Guess the language of texts whose source does not say.")
+
+
+class NearDuplicates(_Frozen):
+    """Which media count as the same picture: difference hashes at most `max_distance` bits apart."""
+
+    max_distance: int = Field(3, ge=0, le=7)
+    verdict: Literal["drop", "flag"] = "flag"
+
+
+class CurationRecipe(_Frozen):
+    """A curation from raw media to a tagged snapshot.
+
+    Args:
+        name: Names the recipe in `runs`.
+        sources: Where the raw media come from.
+        inspect: What is kept of each medium.
+        near_duplicates: How near-duplicates are found; none: not looked for.
+        filters: Rules on media and texts, in order; the first that drops is the reason.
+        encoder: Maps media and texts to one space; none: no embeddings, no pair rules.
+        pair_rules: Rules on the correspondence of pairs, in order.
+        tag: Tag that moves to the new snapshot.
+        shard_rows: Items in a shard.
+    """
+
+    name: str
+    sources: tuple[SourceRef, ...] = Field(min_length=1)
+    inspect: InspectRecipe = InspectRecipe()
+    near_duplicates: NearDuplicates | None = NearDuplicates()
+    filters: tuple[Rule, ...] = ()
+    encoder: MethodRef | None = None
+    pair_rules: tuple[Rule, ...] = ()
+    tag: str = "latest"
+    shard_rows: int = Field(256, ge=1)
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        names = [source.name for source in self.sources]
+        if len(set(names)) != len(names):
+            raise ValueError(f"two sources share a name: {', '.join(names)}")
+        if self.pair_rules and self.encoder is None:
+            raise ValueError("pair_rules need vectors: name an encoder")
+        return self
+
+    @property
+    def digest(self) -> str:
+        """Digest over everything that can change the result; not names, places, tag or shard size."""
+        places = {"sources": {"__all__": {"location"}}}
+        return params_digest(self.model_dump(mode="json", exclude={"name": True, "tag": True, "shard_rows": True} | places))
+
+
+def load_recipe(path: str | Path) -> CurationRecipe:
+    """Read a recipe from YAML.
+
+    A relative `location` of a folder, manifest or tar is resolved against the recipe file's folder.
+
+    Raises:
+        RecipeError: The file is missing, is not YAML, or does not fit `CurationRecipe`.
+    """
+    path = Path(path)
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        recipe = CurationRecipe.model_validate(raw)
+    except FileNotFoundError as error:
+        raise RecipeError(f"no recipe at {path}; `xmodal methods --recipes` lists those that ship") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} is not YAML: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "recipe"
+        raise RecipeError(f"{path}: {where}: {first['msg']} (found {first['input']!r:.80})") from error
+    return recipe.model_copy(update={"sources": tuple(_resolved(s, path.parent) for s in recipe.sources)})
+
+
+def _resolved(source: SourceRef, folder: Path) -> SourceRef:
+    if source.kind == "corpus" or "://" in source.location or Path(source.location).is_absolute():
+        return source
+    return source.model_copy(update={"location": str((folder / source.location).resolve())})

@@ -1,0 +1,324 @@
+"""Arrow schemas of every table: the only place a column is named.
+
+Two kinds. *Content* tables are named by a snapshot and covered by its digest; each has one key and a
+`row_digest` (16 bytes) over the columns that decide what the row says. *Log* tables are append-only records
+of what was done and stand outside snapshots.
+
+Times are UTC microseconds. Digests are lower-case hex. Lists are sorted, so that equal content is equal bytes.
+"""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from schemas.errors import NoSuchTable
+
+TIME = pa.timestamp("us", tz="UTC")
+STRINGS = pa.list_(pa.string())
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """A table's columns, its key, and which columns do not count as content.
+
+    Args:
+        name: Table name in the lake.
+        schema: Arrow schema, without `row_digest`.
+        key: Column that identifies a row.
+        derived: Columns that follow from the others (or say only when and by whom): left out of `row_digest`,
+            so the same input gives the same digest on another machine and another day.
+    """
+
+    name: str
+    schema: pa.Schema
+    key: str
+    derived: frozenset[str] = frozenset()
+
+    @property
+    def stored(self) -> pa.Schema:
+        """The schema on disk: the columns and `row_digest`."""
+        return self.schema.append(pa.field("row_digest", pa.binary(16)))
+
+    @property
+    def content_columns(self) -> list[str]:
+        """Columns the row's digest covers, sorted."""
+        return sorted(set(self.schema.names) - self.derived)
+
+
+def _key(name: str) -> pa.Field:
+    return pa.field(name, pa.string(), nullable=False)
+
+
+# One row per input item: a file, a tar sample, a manifest row, a URL. Counts reconcile over `outcome`.
+SOURCES = TableSpec(
+    "sources",
+    pa.schema(
+        [
+            _key("source_id"),  # key(source name, locator)
+            pa.field("source", pa.string()),  # the source's name in the recipe
+            pa.field("locator", pa.string()),  # where inside it: relative path, tar!member, URL, manifest entry
+            pa.field("fingerprint", pa.string()),  # size, time and text digest: unchanged means not read again
+            pa.field("media_id", pa.string()),  # null: a text alone, or quarantined
+            pa.field("text_ids", STRINGS),
+            pa.field("status", pa.string()),  # ok | quarantined
+            pa.field("outcome", pa.string()),  # kept | merged | filtered | quarantined | removed
+            pa.field("reason", pa.string()),  # rule or quarantine reason behind the outcome
+            pa.field("present", pa.bool_()),  # false: no longer in the source; the row stays
+            pa.field("run_id", pa.string()),
+        ]
+    ),
+    key="source_id",
+    derived=frozenset({"fingerprint", "run_id"}),
+)
+
+# One row per distinct medium of any modality.
+MEDIA = TableSpec(
+    "media",
+    pa.schema(
+        [
+            _key("media_id"),  # SHA-256 of the bytes
+            pa.field("modality", pa.string()),  # image | audio | video | document | score | pose | molecule
+            pa.field("media_type", pa.string()),  # from the bytes, e.g. image/png
+            pa.field("size_bytes", pa.int64()),
+            pa.field("width_px", pa.int32()),  # after EXIF orientation; null where there is no picture
+            pa.field("height_px", pa.int32()),
+            pa.field("duration_s", pa.float64()),  # null where there is no time
+            pa.field("colour_mode", pa.string()),  # the decoder's name: RGB, RGBA, CMYK, I;16, P, LA ...
+            pa.field("orientation", pa.int8()),  # EXIF 1-8 as found; already applied
+            pa.field("frames", pa.int32()),
+            pa.field("animated", pa.bool_()),  # only the first frame was taken
+            pa.field("has_alpha", pa.bool_()),  # composited on white
+            pa.field("phash", pa.string()),  # 64-bit difference hash, 16 hex digits; null without a picture
+            pa.field("cluster_id", pa.string()),  # media_id that stands for its near-duplicates; itself if alone
+            pa.field("thumbnail", pa.binary()),  # WebP
+            pa.field("uri", pa.string()),  # where the bytes are: media store, or left in place
+            pa.field("decoder", pa.string()),  # name and version
+            pa.field("concept", pa.string()),  # same concept in other modalities, where the source says so
+            pa.field("licence", pa.string()),
+            pa.field("credit", pa.string()),  # whom the source names as origin
+            pa.field("locators", STRINGS),  # every place it was found at: exact duplicates are merged here
+            pa.field("extra", pa.string()),  # further columns of the source, JSON
+            pa.field("present", pa.bool_()),
+            pa.field("kept", pa.bool_()),
+            pa.field("dropped_by", pa.string()),  # first rule that dropped it, in recipe order
+            pa.field("run_id", pa.string()),
+        ]
+    ),
+    key="media_id",
+    derived=frozenset({"thumbnail", "uri", "decoder", "run_id"}),
+)
+
+# One row per distinct (text, language, origin).
+TEXTS = TableSpec(
+    "texts",
+    pa.schema(
+        [
+            _key("text_id"),
+            pa.field("text", pa.string()),  # NFC, whitespace kept
+            pa.field("language", pa.string()),  # BCP 47 primary subtag; "und" if unknown
+            pa.field("language_from", pa.string()),  # declared | detected
+            pa.field("origin", pa.string()),  # raw | file-name | synthetic
+            pa.field("generator", pa.string()),  # what wrote it, when synthetic
+            pa.field("length_chars", pa.int32()),
+            pa.field("present", pa.bool_()),
+            pa.field("kept", pa.bool_()),
+            pa.field("dropped_by", pa.string()),
+            pa.field("run_id", pa.string()),
+        ]
+    ),
+    key="text_id",
+    derived=frozenset({"run_id"}),
+)
+
+# One row per link between a medium and a text.
+PAIRS = TableSpec(
+    "pairs",
+    pa.schema(
+        [
+            _key("pair_id"),  # key(media_id, text_id)
+            pa.field("media_id", pa.string()),
+            pa.field("text_id", pa.string()),
+            pa.field("role", pa.string()),  # what the text is to the medium: caption, title, keywords, folder ...
+            pa.field("present", pa.bool_()),
+            pa.field("kept", pa.bool_()),
+            pa.field("dropped_by", pa.string()),
+            pa.field("run_id", pa.string()),
+        ]
+    ),
+    key="pair_id",
+    derived=frozenset({"run_id"}),
+)
+
+# Long: the eightieth scorer changes no schema.
+SCORES = TableSpec(
+    "scores",
+    pa.schema(
+        [
+            _key("score_id"),  # key(subject_id, method, params_digest)
+            pa.field("subject", pa.string()),  # media | text | pair
+            pa.field("subject_id", pa.string()),
+            pa.field("method", pa.string()),
+            pa.field("params_digest", pa.string()),
+            pa.field("inputs", pa.string()),  # what it was computed from; the value is a function of this
+            pa.field("value", pa.float32()),
+            pa.field("run_id", pa.string()),
+        ]
+    ),
+    key="score_id",
+    derived=frozenset({"value", "run_id"}),
+)
+
+# One row per rule that spoke against a subject, and per verdict that overrules one.
+DECISIONS = TableSpec(
+    "decisions",
+    pa.schema(
+        [
+            _key("decision_id"),  # key(subject_id, rule, rule_digest)
+            pa.field("subject", pa.string()),
+            pa.field("subject_id", pa.string()),
+            pa.field("verdict", pa.string()),  # drop | flag
+            pa.field("rule", pa.string()),
+            pa.field("method", pa.string()),
+            pa.field("params_digest", pa.string()),
+            pa.field("value", pa.float32()),
+            pa.field("threshold", pa.string()),  # e.g. "at_least 32"
+            pa.field("rule_digest", pa.string()),  # over method, parameters and thresholds
+            pa.field("active", pa.bool_()),  # false: a later run of the recipe no longer says so
+            pa.field("run_id", pa.string()),
+        ]
+    ),
+    key="decision_id",
+    derived=frozenset({"value", "run_id", "threshold"}),
+)
+
+# One row per refused input.
+QUARANTINE = TableSpec(
+    "quarantine",
+    pa.schema(
+        [
+            _key("quarantine_id"),  # key(source_id, fingerprint, stage, reason)
+            pa.field("source_id", pa.string()),
+            pa.field("source", pa.string()),
+            pa.field("locator", pa.string()),
+            pa.field("stage", pa.string()),  # list | fetch | decode | text
+            pa.field("reason", pa.string()),  # a key of schemas.errors.REASONS
+            pa.field("error_class", pa.string()),
+            pa.field("message", pa.string()),
+            pa.field("media_id", pa.string()),  # digest of the bytes, where they could be read
+            pa.field("size_bytes", pa.int64()),
+            pa.field("decoder", pa.string()),
+            pa.field("active", pa.bool_()),  # false: since replayed with success, changed, or removed
+            pa.field("quarantined_at", TIME),
+            pa.field("run_id", pa.string()),
+        ]
+    ),
+    key="quarantine_id",
+    derived=frozenset({"message", "decoder", "quarantined_at", "run_id", "quarantine_id"}),
+)
+
+
+def embeddings(table: str, dim: int) -> TableSpec:
+    """Spec of an encoder's table; the width of its vectors is part of the type.
+
+    Args:
+        table: "embeddings_<encoder>".
+        dim: D, width of the vectors.
+    """
+    return TableSpec(
+        table,
+        pa.schema(
+            [
+                _key("item_id"),  # media_id or text_id
+                pa.field("side", pa.string()),  # media | text
+                pa.field("modality", pa.string()),
+                pa.field("encoder_digest", pa.string()),  # EncoderIdentity.digest
+                pa.field("vector", pa.list_(pa.float32(), dim)),  # unit length
+                pa.field("run_id", pa.string()),
+            ]
+        ),
+        key="item_id",
+        derived=frozenset({"vector", "run_id"}),
+    )
+
+
+# Logs: append-only, outside snapshots.
+RUNS = TableSpec(
+    "runs",
+    pa.schema(
+        [
+            _key("run_id"),
+            pa.field("flow", pa.string()),
+            pa.field("status", pa.string()),  # committed | unchanged | failed
+            pa.field("recipe", pa.string()),  # name
+            pa.field("recipe_json", pa.string()),
+            pa.field("recipe_digest", pa.string()),
+            pa.field("code_version", pa.string()),
+            pa.field("encoders", pa.string()),  # JSON list of identities
+            pa.field("read_snapshot", pa.string()),
+            pa.field("written_snapshot", pa.string()),
+            pa.field("versions_read", pa.string()),  # JSON {table: version}
+            pa.field("versions_written", pa.string()),
+            pa.field("counts", pa.string()),  # JSON {step: {reason or outcome: n}}
+            pa.field("costs", pa.string()),  # JSON [{step, wall_s, cpu_s, gpu_s, read_bytes, written_bytes, items}]
+            pa.field("cost_per_1000_kept", pa.string()),  # JSON {wall_s, cpu_s, gpu_s}
+            pa.field("message", pa.string()),
+            pa.field("started_at", TIME),
+            pa.field("finished_at", TIME),
+        ]
+    ),
+    key="run_id",
+)
+
+SNAPSHOTS = TableSpec(
+    "snapshots",
+    pa.schema(
+        [
+            _key("snapshot_id"),  # "s000001": order of commit
+            pa.field("parent_id", pa.string()),
+            pa.field("digest", pa.string()),  # over the content of every table: equal content, equal digest
+            pa.field("versions", pa.string()),  # JSON {table: Lance version}
+            pa.field("digests", pa.string()),  # JSON {table: digest}
+            pa.field("row_counts", pa.string()),  # JSON {table: rows}
+            pa.field("recipe_digest", pa.string()),
+            pa.field("run_id", pa.string()),
+            pa.field("created_at", TIME),
+        ]
+    ),
+    key="snapshot_id",
+)
+
+# The last row of a name is where the tag points; earlier rows are where it pointed.
+TAGS = TableSpec(
+    "tags",
+    pa.schema(
+        [
+            _key("move_id"),
+            pa.field("tag", pa.string()),
+            pa.field("snapshot_id", pa.string()),  # null: the tag was removed
+            pa.field("run_id", pa.string()),
+            pa.field("moved_at", TIME),
+        ]
+    ),
+    key="move_id",
+)
+
+CONTENT: dict[str, TableSpec] = {
+    spec.name: spec for spec in (SOURCES, MEDIA, TEXTS, PAIRS, SCORES, DECISIONS, QUARANTINE)
+}
+LOGS: dict[str, TableSpec] = {spec.name: spec for spec in (RUNS, SNAPSHOTS, TAGS)}
+EMBEDDINGS_PREFIX = "embeddings_"
+
+
+def spec_of(table: str, *, dim: int | None = None) -> TableSpec:
+    """Return the spec of a table by name; an embedding table also needs its width.
+
+    Raises:
+        NoSuchTable: No table has this name.
+    """
+    if table in CONTENT:
+        return CONTENT[table]
+    if table in LOGS:
+        return LOGS[table]
+    if table.startswith(EMBEDDINGS_PREFIX) and dim is not None:
+        return embeddings(table, dim)
+    raise NoSuchTable(f"no table is called {table!r}; known: {', '.join([*CONTENT, *LOGS])}, embeddings_<encoder>")

@@ -1,0 +1,411 @@
+"""The lake: open it, read any snapshot, write one snapshot at a time.
+
+A lake is a folder of Lance tables that plain `lancedb` and `pyarrow` can read. What Xmodal adds is the table
+`snapshots`: a row names one version of every table, so a reader that goes through it never sees half a run.
+"""
+
+import json
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import lance
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as pds
+from filelock import FileLock, Timeout
+
+from schemas.errors import LakeBusy, LakeError, NoSuchSnapshot, NoSuchTable
+from schemas.tables import CONTENT, EMBEDDINGS_PREFIX, LOGS, RUNS, SNAPSHOTS, TAGS, TableSpec
+from storage import rows, versions
+from storage.media import MediaStore
+from storage.places import Place
+from storage.versions import Snapshot
+
+
+@dataclass(frozen=True)
+class UpsertCount:
+    """What an upsert did: rows added, rows replaced, rows found equal and left alone."""
+
+    added: int = 0
+    replaced: int = 0
+    equal: int = 0
+
+
+@dataclass(frozen=True)
+class Diff:
+    """Keys that differ between two snapshots of a table, sorted."""
+
+    added: list[str]
+    removed: list[str]
+    changed: list[str]
+
+
+@dataclass(frozen=True)
+class Lake:
+    """A folder of versioned tables. Opening it reads and creates nothing.
+
+    Args:
+        uri: Folder or object-store URL.
+        storage_options: Passed to Lance for object stores (credentials, endpoint).
+        fs_options: Passed to fsspec for the same store.
+    """
+
+    uri: str
+    storage_options: Mapping[str, str] | None = None
+    fs_options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def place(self) -> Place:
+        """Where the files are."""
+        return Place(self.uri, dict(self.fs_options))
+
+    @property
+    def media(self) -> MediaStore:
+        """Raw bytes by digest."""
+        return MediaStore(self.place)
+
+    # Reading
+
+    def tables(self, at: str | None = None) -> dict[str, int]:
+        """Return {content table: rows} at a snapshot, newest by default; empty for an empty lake."""
+        snapshot = self.snapshot(at) if at else self.head()
+        return dict(snapshot.row_counts) if snapshot else {}
+
+    def head(self) -> Snapshot | None:
+        """Return the newest snapshot, or None in an empty lake."""
+        return found[-1] if (found := self.snapshots()) else None
+
+    def snapshots(self) -> list[Snapshot]:
+        """Return all snapshots, oldest first."""
+        found = [Snapshot.from_row(row) for row in self._log_rows(SNAPSHOTS)]
+        return sorted(found, key=lambda snapshot: snapshot.snapshot_id)
+
+    def tags(self) -> dict[str, str]:
+        """Return {tag: snapshot id}."""
+        points: dict[str, str | None] = {}
+        for row in sorted(self._log_rows(TAGS), key=lambda row: (row["moved_at"], row["move_id"])):
+            points[row["tag"]] = row["snapshot_id"]
+        return {tag: snapshot for tag, snapshot in points.items() if snapshot is not None}
+
+    def snapshot(self, ref: str) -> Snapshot:
+        """Return a snapshot by id, tag or digest.
+
+        Raises:
+            NoSuchSnapshot: Nothing has this name.
+        """
+        wanted = self.tags().get(ref, ref)
+        everything = self.snapshots()
+        for snapshot in reversed(everything):
+            if wanted in (snapshot.snapshot_id, snapshot.digest):
+                return snapshot
+        known = ", ".join([*self.tags(), *(s.snapshot_id for s in everything[-3:])]) or "none yet"
+        raise NoSuchSnapshot(f"no snapshot or tag is called {ref!r} in {self.uri}; known: {known}")
+
+    def dataset(self, table: str, at: str | Snapshot | None = None) -> lance.LanceDataset:
+        """Return a content table as it was at a snapshot, newest by default. Filters and columns push down.
+
+        Raises:
+            NoSuchTable: The snapshot has no such table, or the lake no snapshot.
+        """
+        snapshot = at if isinstance(at, Snapshot) else self.snapshot(at) if at else self.head()
+        if snapshot is None or table not in snapshot.versions:
+            has = ", ".join(snapshot.versions) if snapshot else "nothing: run `xmodal curate` first"
+            raise NoSuchTable(f"no table {table!r} in {self.uri} at {snapshot.snapshot_id if snapshot else 'any'}; has {has}")
+        return lance.dataset(self._table_uri(table), version=snapshot.versions[table], storage_options=self._options)
+
+    def latest(self, table: str) -> lance.LanceDataset | None:
+        """Return a table as it lies there now, committed by a snapshot or not; None when there is none."""
+        if not self.place.fs.exists(self.place.path(f"{table}.lance", "_versions")):
+            return None
+        return lance.dataset(self._table_uri(table), storage_options=self._options)
+
+    def read(
+        self, table: str, *, at: str | None = None, columns: list[str] | None = None, where: str | None = None
+    ) -> pa.Table:
+        """Return rows of a content table at a snapshot, or of a log.
+
+        Args:
+            table: A content table, or runs, snapshots, tags.
+            at: Snapshot id, tag or digest; newest by default. Logs have none.
+            columns: Columns to read; all by default.
+            where: Filter in Lance's SQL dialect.
+        """
+        if table in LOGS:
+            dataset = self.latest(table)
+            return dataset.to_table(columns=columns, filter=where) if dataset else LOGS[table].schema.empty_table()
+        return self.dataset(table, at).to_table(columns=columns, filter=where)
+
+    def diff(self, table: str, before: str, after: str) -> Diff:
+        """Return which rows of a table differ between two snapshots, by key and content."""
+        old, new = self.snapshot(before), self.snapshot(after)
+        if table not in old.versions and table not in new.versions:
+            raise NoSuchTable(f"neither {before} nor {after} has a table {table!r}")
+        sides = [self._keys(table, snapshot) for snapshot in (old, new)]
+        with duckdb.connect() as con:
+            for name, side in zip(("old", "new"), sides, strict=True):
+                con.register(name, side)
+            found = con.execute(
+                "SELECT coalesce(n.key, o.key) AS key, o.key IS NULL AS added, n.key IS NULL AS removed "
+                "FROM old o FULL JOIN new n USING (key) WHERE o.row_digest IS DISTINCT FROM n.row_digest ORDER BY 1"
+            ).fetchall()
+        return Diff(
+            added=[key for key, added, _ in found if added],
+            removed=[key for key, _, removed in found if removed],
+            changed=[key for key, added, removed in found if not added and not removed],
+        )
+
+    # Writing
+
+    @contextmanager
+    def writer(self) -> Iterator["Writer"]:
+        """Hold the lake for one run.
+
+        On a local disk another writer is refused at once. On an object store two writers may work side by side;
+        the one that commits second is refused.
+
+        Raises:
+            LakeBusy: Another process is writing.
+        """
+        if not self.place.is_local:
+            yield Writer(self, self.head())
+            return
+        Path(self.place.root).mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.place.path("_lock"))
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise LakeBusy(f"another run is writing to {self.uri}; wait for it, or look with `xmodal status`") from error
+        try:
+            yield Writer(self, self.head())
+        finally:
+            lock.release()
+
+    def append_log(self, spec: TableSpec, row: dict[str, Any]) -> None:
+        """Append one row to a log table."""
+        table = pa.Table.from_pylist([row], schema=spec.schema)
+        lance.write_dataset(table, self._table_uri(spec.name), mode="append", storage_options=self._options)
+
+    def move_tag(self, tag: str, ref: str | None, *, run_id: str = "") -> None:
+        """Point a tag at a snapshot, or remove it (`ref` None). One atomic commit; earlier places stay on record."""
+        target = self.snapshot(ref).snapshot_id if ref is not None else None
+        if self.tags().get(tag) == target:
+            return
+        row = {"move_id": uuid.uuid4().hex, "tag": tag, "snapshot_id": target, "run_id": run_id, "moved_at": _now()}
+        self.append_log(TAGS, row)
+
+    def restore(self, ref: str) -> Snapshot:
+        """Make an earlier snapshot the newest again, as a new snapshot. Nothing in between is lost."""
+        with self.writer() as writer:
+            past, head = self.snapshot(ref), writer.head
+            if head is None or past.versions == head.versions:
+                return past
+            again = Snapshot(
+                **vars(past)
+                | {
+                    "snapshot_id": versions.next_id(head),
+                    "parent_id": head.snapshot_id,
+                    "run_id": f"restore {past.snapshot_id}",
+                    "created_at": _now(),
+                }
+            )
+            writer.publish(again)
+            return again
+
+    def runs(self) -> list[dict[str, Any]]:
+        """Return the rows of `runs`, newest first."""
+        return sorted(self._log_rows(RUNS), key=lambda row: row["started_at"], reverse=True)
+
+    # Inside
+
+    @property
+    def _options(self) -> dict[str, str] | None:
+        return dict(self.storage_options) if self.storage_options else None
+
+    def _table_uri(self, table: str) -> str:
+        return f"{self.place.address}/{table}.lance"
+
+    def _log_rows(self, spec: TableSpec) -> list[dict[str, Any]]:
+        dataset = self.latest(spec.name)
+        return dataset.to_table().to_pylist() if dataset else []
+
+    def _keys(self, table: str, snapshot: Snapshot) -> pa.Table:
+        if table not in snapshot.versions:
+            return pa.table({"key": pa.array([], pa.string()), "row_digest": pa.array([], pa.binary(16))})
+        key = key_of(table)
+        return self.dataset(table, snapshot).to_table(columns={"key": key, "row_digest": "row_digest"})
+
+
+class Writer:
+    """The one writer of a lake. Stages versions of tables, then names them in one snapshot.
+
+    A killed writer leaves versions that no snapshot names; the next one starts from the snapshot again.
+    """
+
+    def __init__(self, lake: Lake, head: Snapshot | None) -> None:
+        self.lake = lake
+        self.head = head
+        self._touched: dict[str, int] = {}
+
+    def upsert(self, spec: TableSpec, staged: pds.Dataset, *, metadata: Mapping[str, str] | None = None) -> UpsertCount:
+        """Add new rows and replace changed ones; equal rows are left alone, and no version is made for them.
+
+        Rows stream: what is held in memory is the keys that differ, not the rows.
+
+        Args:
+            spec: The table.
+            staged: Rows with `row_digest`, each key once.
+            metadata: Table metadata to set when the table is created.
+
+        Raises:
+            LakeError: A key stands twice in `staged`.
+        """
+        base = self._base(spec, metadata)
+        with duckdb.connect(config={"preserve_insertion_order": False}) as con:
+            con.register("staged", staged)
+            con.register("base", base)
+            twice = con.execute(f"SELECT {spec.key} FROM staged GROUP BY 1 HAVING count(*) > 1 LIMIT 1").fetchone()
+            if twice:
+                raise LakeError(f"{spec.name}: the key {twice[0]} stands twice among the staged rows")
+            differing = con.sql(
+                f"SELECT s.{spec.key} AS key, b.{spec.key} IS NULL AS is_new FROM staged s "
+                f"LEFT JOIN base b USING ({spec.key}) WHERE b.row_digest IS DISTINCT FROM s.row_digest"
+            ).to_arrow_table()
+        new_keys = differing.filter(differing["is_new"])["key"].combine_chunks()
+        changed_keys = differing.filter(pc.invert(differing["is_new"]))["key"].combine_chunks()
+        uri, options = self.lake._table_uri(spec.name), self.lake._options
+        if len(new_keys):
+            lance.write_dataset(_only(staged, spec, new_keys), uri, mode="append", storage_options=options)
+        if len(changed_keys):
+            merge = lance.dataset(uri, storage_options=options).merge_insert(spec.key).when_matched_update_all()
+            merge.execute(_only(staged, spec, changed_keys))
+        if len(differing):
+            self._touched[spec.name] = lance.dataset(uri, storage_options=options).version
+        return UpsertCount(len(new_keys), len(changed_keys), staged.count_rows() - len(differing))
+
+    def rebase(self, table: str) -> None:
+        """Bring a table back to what the newest snapshot names, undoing what a killed writer left behind."""
+        wanted = self._touched.get(table, self.head.versions.get(table) if self.head else None)
+        dataset = self.lake.latest(table)
+        if dataset is None or wanted is None or dataset.version == wanted:
+            return
+        lance.dataset(self.lake._table_uri(table), version=wanted, storage_options=self.lake._options).restore()
+
+    def adopt(self, table: str) -> None:
+        """Let the next snapshot name the newest version of a table, as after compaction or an index build."""
+        dataset = self.lake.latest(table)
+        if dataset is not None:
+            self._touched[table] = dataset.version
+
+    def commit(self, *, tag: str | None, recipe_digest: str, run_id: str) -> Snapshot:
+        """Name the new versions in one snapshot and move the tag.
+
+        Without a changed table and with the same recipe the newest snapshot is returned and nothing is written.
+
+        Raises:
+            LakeBusy: Another writer has committed since this one began.
+        """
+        head = self.head
+        if not self._touched and head is not None and head.recipe_digest == recipe_digest:
+            if tag:
+                self.lake.move_tag(tag, head.snapshot_id, run_id=run_id)
+            return head
+        tables = (head.versions if head else {}) | self._touched
+        digests, counts = (dict(head.digests), dict(head.row_counts)) if head else ({}, {})
+        for table in self._touched:
+            dataset = lance.dataset(
+                self.lake._table_uri(table), version=tables[table], storage_options=self.lake._options
+            )
+            digests[table] = rows.table_digest(dataset.to_batches(columns=["row_digest"]))
+            counts[table] = dataset.count_rows()
+        snapshot = Snapshot(
+            snapshot_id=versions.next_id(head),
+            parent_id=head.snapshot_id if head else "",
+            digest=rows.combined_digest(digests),
+            versions=tables,
+            digests=digests,
+            row_counts=counts,
+            recipe_digest=recipe_digest,
+            run_id=run_id,
+            created_at=_now(),
+        )
+        self.publish(snapshot)
+        if tag:
+            self.lake.move_tag(tag, snapshot.snapshot_id, run_id=run_id)
+        return snapshot
+
+    def publish(self, snapshot: Snapshot) -> None:
+        """Protect the snapshot's versions from clean-up, then make it the newest.
+
+        Raises:
+            LakeBusy: Another writer has committed since this one began.
+        """
+        now = self.lake.head()
+        if (now.snapshot_id if now else None) != (self.head.snapshot_id if self.head else None):
+            raise LakeBusy(f"{self.lake.uri} was committed to by another run ({now and now.run_id}); run again")
+        for table, version in snapshot.versions.items():
+            tags = lance.dataset(self.lake._table_uri(table), storage_options=self.lake._options).tags
+            (tags.update if snapshot.snapshot_id in tags.list() else tags.create)(snapshot.snapshot_id, version)
+        self.lake.append_log(SNAPSHOTS, snapshot.as_row())
+        self.head, self._touched = snapshot, {}
+
+    def _base(self, spec: TableSpec, metadata: Mapping[str, str] | None) -> lance.LanceDataset:
+        """Return the table as the newest snapshot has it, undoing what a killed writer left behind."""
+        uri, options = self.lake._table_uri(spec.name), self.lake._options
+        wanted = self._touched.get(spec.name, self.head.versions.get(spec.name) if self.head else None)
+        dataset = self.lake.latest(spec.name)
+        if dataset is not None and wanted is None:  # made by a run that never committed
+            self.lake.place.fs.rm(self.lake.place.path(f"{spec.name}.lance"), recursive=True)
+            dataset = None
+        if dataset is None:
+            schema = spec.stored.with_metadata(dict(metadata) if metadata else None)
+            return lance.write_dataset(schema.empty_table(), uri, mode="create", storage_options=options)
+        self.rebase(spec.name)
+        return lance.dataset(uri, storage_options=options)
+
+
+def open(uri: str, **options: Any) -> Lake:  # noqa: A001 - reads as lake.open(...)
+    """Open a lake by folder or URL. Nothing is created until something is written."""
+    return Lake(uri, **options)
+
+
+def key_of(table: str) -> str:
+    """Return the key column of a content table.
+
+    Raises:
+        NoSuchTable: No content table has this name.
+    """
+    if table.startswith(EMBEDDINGS_PREFIX):
+        return "item_id"
+    if table not in CONTENT:
+        raise NoSuchTable(f"no content table is called {table!r}; known: {', '.join(CONTENT)}, embeddings_<encoder>")
+    return CONTENT[table].key
+
+
+def _only(staged: pds.Dataset, spec: TableSpec, keys: pa.Array) -> pa.RecordBatchReader:
+    """Stream the staged rows whose key is among `keys`."""
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for batch in staged.to_batches(columns=spec.stored.names, batch_size=4096):
+            wanted = batch.filter(pc.is_in(batch[spec.key], value_set=keys))
+            if len(wanted):
+                yield wanted.cast(spec.stored)
+
+    return pa.RecordBatchReader.from_batches(spec.stored, batches())
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def parse_counts(row: dict[str, Any]) -> dict[str, Any]:
+    """Return the `counts` of a row of `runs` as a dictionary."""
+    return dict(json.loads(row["counts"] or "{}"))
+
+
+__all__ = ["Diff", "Lake", "Snapshot", "UpsertCount", "Writer", "key_of", "open", "parse_counts"]

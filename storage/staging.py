@@ -1,0 +1,92 @@
+"""Shards in and out of shared storage: what tasks pass to each other instead of tables."""
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.dataset as pds
+import pyarrow.fs as pafs
+
+from storage.places import Place
+
+
+@dataclass(frozen=True)
+class Staging:
+    """A run's working folder. Every file appears whole or not at all, so what is there is done.
+
+    Args:
+        place: The lake's place; staging lies inside it, where every worker can reach it.
+        run_key: Names the folder by what is worked on: the same work finds its own files again after a kill.
+    """
+
+    place: Place
+    run_key: str
+
+    def path(self, *parts: str) -> str:
+        """Return a path inside the working folder."""
+        return self.place.path("_staging", self.run_key, *parts)
+
+    def exists(self, *parts: str) -> bool:
+        """Whether a file was published."""
+        return bool(self.place.fs.exists(self.path(*parts)))
+
+    def names(self, *parts: str) -> list[str]:
+        """Return the base names of the files in a sub-folder, sorted; none when it does not exist."""
+        folder = self.path(*parts)
+        if not self.place.fs.exists(folder):
+            return []
+        paths = self.place.fs.ls(folder, detail=False)
+        return sorted(name for path in paths if not (name := path.rsplit("/", 1)[-1]).endswith(".part"))
+
+    @contextmanager
+    def writer(self, schema: pa.Schema, *parts: str) -> Iterator[pa.RecordBatchFileWriter]:
+        """Stream batches into one Arrow file that is published when the block ends without an error."""
+        target = self.path(*parts)
+        folder = Path(target).parent if self.place.is_local else Path(tempfile.gettempdir())
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = folder / f"{parts[-1]}.{os.getpid()}.part"
+        try:
+            with pa.OSFile(str(partial), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+                yield writer
+            self.place.publish(partial, target)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def write(self, rows: pa.Table, *parts: str) -> str:
+        """Write one Arrow file and return its path."""
+        with self.writer(rows.schema, *parts) as writer:
+            writer.write_table(rows)
+        return self.path(*parts)
+
+    def write_batches(self, batches: Iterable[pa.RecordBatch], schema: pa.Schema, *parts: str) -> str:
+        """Stream batches into one Arrow file and return its path."""
+        with self.writer(schema, *parts) as writer:
+            for batch in batches:
+                writer.write_batch(batch)
+        return self.path(*parts)
+
+    def read(self, path: str) -> pa.Table:
+        """Return one file's rows."""
+        with self.place.fs.open(path, "rb") as file:
+            return pa.ipc.open_file(file.read()).read_all()
+
+    def dataset(self, paths: Sequence[str], schema: pa.Schema) -> pds.Dataset:
+        """Return files as one lazily scanned dataset; no files, no rows."""
+        if not paths:
+            return pds.dataset(schema.empty_table())
+        return pds.dataset(list(paths), schema=schema, format="ipc", filesystem=self._arrow_fs())
+
+    def clear(self) -> None:
+        """Remove the working folder."""
+        folder = self.place.path("_staging", self.run_key)
+        if self.place.fs.exists(folder):
+            self.place.fs.rm(folder, recursive=True)
+
+    def _arrow_fs(self) -> pafs.FileSystem:
+        if self.place.is_local:
+            return pafs.LocalFileSystem()
+        return pafs.PyFileSystem(pafs.FSSpecHandler(self.place.fs))

@@ -1,0 +1,1 @@
+"""The work: verbs are modules (Prefect tasks), nouns are packages (families of methods)."""

@@ -1,0 +1,59 @@
+"""Name -> method: the whole plug-in system."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields, is_dataclass
+from typing import Any, Protocol, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from schemas.digests import params_digest
+from schemas.errors import InvalidParameter, UnknownMethod
+from schemas.recipes import MethodRef
+
+
+class Named(Protocol):
+    """Anything a catalog can hold: a class with the name recipes use."""
+
+    name: Any  # a ClassVar[str] in every method; Protocol cannot say so without refusing dataclasses
+
+
+M = TypeVar("M", bound=Named)
+
+
+def catalog(*methods: type[M]) -> dict[str, type[M]]:
+    """Index a family's methods by name. Two of one name are an error, not a race.
+
+    Raises:
+        ValueError: Two methods share a name.
+    """
+    table: dict[str, type[M]] = {}
+    for method in methods:
+        if method.name in table:
+            raise ValueError(f"{method.__name__} and {table[method.name].__name__} are both named {method.name!r}")
+        table[method.name] = method
+    return table
+
+
+def build(methods: Mapping[str, type[M]], ref: MethodRef) -> M:
+    """Make the method that `ref` names.
+
+    Raises:
+        UnknownMethod: The family has no method of that name.
+        InvalidParameter: The method takes no such parameter, or refuses its value.
+    """
+    if ref.name not in methods:
+        raise UnknownMethod(ref.name, known=methods)
+    method = methods[ref.name]
+    takes = [field.name for field in fields(method)] if is_dataclass(method) else []
+    if strangers := sorted(ref.params.keys() - set(takes)):
+        raise InvalidParameter(f"{ref.name!r} takes no {strangers[0]!r}; it takes {', '.join(takes) or 'nothing'}")
+    try:
+        return TypeAdapter(method).validate_python(ref.params)
+    except (ValidationError, ValueError) as error:
+        message = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        raise InvalidParameter(f"{ref.name!r}: {message}") from error
+
+
+def method_digest(method: Any) -> str:
+    """Return 32 hex digits over a built method's parameters, defaults included: a changed default is noticed."""
+    return params_digest(asdict(method))

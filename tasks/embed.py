@@ -1,0 +1,189 @@
+"""Fill an encoder's table: every kept medium and text it has no vector for yet."""
+
+import io
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from schemas.digests import key
+from schemas.tables import embeddings
+from storage import rows
+from storage.workbench import Workbench
+from tasks.decide import Decided, decided_bench
+from tasks.run import Job, Run, ShardReport, cpu_seconds
+
+CHUNK = 32  # items decoded ahead while the encoder works on the chunk before
+TEXTS_PER_PICTURE = 4  # a text costs about a quarter of a picture; keeps shards of both alike in time
+
+TO_EMBED = {
+    "media": pa.schema([pa.field("item_id", pa.string()), pa.field("modality", pa.string()), pa.field("item", pa.binary())]),
+    "text": pa.schema([pa.field("item_id", pa.string()), pa.field("modality", pa.string()), pa.field("item", pa.string())]),
+}
+
+# Vectors are kept for what the rules on items let through; texts only if some kept medium, or none at all, carries them.
+_MEDIA_TODO = """
+SELECT k.id AS item_id FROM kept_media k JOIN now_media n ON n.media_id = k.id
+ANTI JOIN vectors v ON v.item_id = k.id
+WHERE k.kept AND n.phash IS NOT NULL AND list_contains({modalities}, n.modality)
+"""
+_TEXT_TODO = """
+SELECT k.id AS item_id FROM kept_text k ANTI JOIN vectors v ON v.item_id = k.id
+WHERE k.kept AND (
+  k.id IN (SELECT p.text_id FROM now_pairs p JOIN kept_media m ON m.id = p.media_id WHERE p.present AND m.kept)
+  OR k.id NOT IN (SELECT p.text_id FROM now_pairs p WHERE p.present)
+)
+"""
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Where new vectors are staged."""
+
+    decided: Decided
+    paths: tuple[str, ...]
+
+
+@task(cache_policy=NO_CACHE)
+def encode(job: Job, decided: Decided) -> Embedded:
+    """Encode what is kept and has no vector of this encoder yet."""
+    run = job.run
+    if run.encoder is None:
+        return Embedded(decided, ())
+    with job.ledger.step("embed") as step, decided_bench(run, decided) as bench:
+        _offer_vectors(run, bench)
+        encoder = run.build_encoder()
+        work = [*_staged_media(run, bench, encoder.modalities), *_staged_texts(run, bench, encoder.modalities)]
+        todo = [unit for unit in work if not run.staging.exists("embedded", f"{unit[1]}.arrow")]
+        for report in job.workers.map(partial(encode_shard, run), todo, label="embed", gpu=True):
+            step.add(report)
+    return Embedded(decided, tuple(run.staging.path("embedded", f"{name}.arrow") for _, name in work))
+
+
+def encode_shard(run: Run, unit: tuple[str, str]) -> ShardReport:
+    """Encode one staged shard, decoding ahead of the encoder. Runs in a worker."""
+    side, name = unit
+    start = time.perf_counter()
+    with cpu_seconds() as cpu:
+        shard = run.staging.read(run.staging.path("to-embed", f"{name}.arrow"))
+        encoder = run.build_encoder()
+        vectors = encoded(encoder, shard["item"].to_pylist(), decode=picture if side == "media" else str)
+        table = vector_rows(run, shard["item_id"], side, shard["modality"], vectors)
+        run.staging.write(table, "embedded", f"{name}.arrow")
+    gpu = time.perf_counter() - start if _on_gpu() else 0.0
+    return ShardReport({side: len(shard)}, len(shard), cpu[0], gpu, shard.nbytes, table.nbytes)
+
+
+T = TypeVar("T")
+
+
+def encoded(encoder: Callable[[Sequence[T]], np.ndarray], items: Sequence[object], *, decode: Callable[..., T]) -> np.ndarray:
+    """Return the vectors of items, the next chunk being decoded while the encoder works. (N, D) float32."""
+    chunks = [items[start : start + CHUNK] for start in range(0, len(items), CHUNK)]
+
+    def decoded(chunk: Sequence[object]) -> list[T]:
+        return [decode(item) for item in chunk]
+
+    found = [encoder([])]
+    with ThreadPoolExecutor(1) as ahead:
+        waiting = ahead.submit(decoded, chunks[0]) if chunks else None
+        for following in [*chunks[1:], None]:
+            if waiting is None:
+                break
+            ready = waiting.result()
+            waiting = ahead.submit(decoded, following) if following is not None else None
+            found.append(encoder(ready))
+    return np.concatenate(found)
+
+
+def picture(thumbnail: bytes) -> np.ndarray:
+    """Return a thumbnail's pixels. (H, W, 3) uint8."""
+    with Image.open(io.BytesIO(thumbnail)) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def vector_rows(
+    run: Run, item_ids: pa.ChunkedArray, side: str, modalities: pa.ChunkedArray, vectors: np.ndarray
+) -> pa.Table:
+    """Return rows of the encoder's table, digest included."""
+    if run.encoder is None:
+        raise ValueError("the run has no encoder")
+    n, dim = vectors.shape
+    flat = pa.array(np.ascontiguousarray(vectors, dtype=np.float32).reshape(-1))
+    spec = embeddings(run.encoder.table, dim)
+    table = pa.table(
+        {
+            "item_id": item_ids,
+            "side": [side] * n,
+            "modality": modalities,
+            "encoder_digest": [run.encoder.digest] * n,
+            "vector": pa.FixedSizeListArray.from_arrays(flat, dim),
+            "run_id": [run.run_id] * n,
+        }
+    )
+    return rows.with_digest(table, spec)
+
+
+def _offer_vectors(run: Run, bench: Workbench) -> None:
+    """Offer `vectors`: ids the snapshot already has vectors of this very encoder for."""
+    if run.encoder is None:
+        raise ValueError("the run has no encoder")
+    bench.add_base(embeddings(run.encoder.table, run.encoder.dim))
+    bench.con.execute(
+        f"CREATE TEMP VIEW vectors AS SELECT item_id FROM base_{run.encoder.table} "
+        f"WHERE encoder_digest = '{run.encoder.digest}'"
+    )
+
+
+def _staged_media(run: Run, bench: Workbench, modalities: frozenset[str]) -> Iterator[tuple[str, str]]:
+    todo = _MEDIA_TODO.format(modalities=sorted(modalities))
+    fresh = (
+        "SELECT m.media_id AS item_id, m.modality, m.thumbnail AS item FROM staged_media m "
+        f"SEMI JOIN fresh_media f USING (source_id) SEMI JOIN todo t ON t.item_id = m.media_id"
+    )
+    known = (
+        "SELECT media_id AS item_id, modality, thumbnail AS item FROM base_media b "
+        "ANTI JOIN fresh_media f USING (media_id) SEMI JOIN todo t ON t.item_id = b.media_id"
+    )
+    bench.con.execute(f"CREATE TEMP TABLE todo AS {todo}")
+    yield from _shards(run, bench, "media", f"SELECT * FROM ({fresh} UNION ALL {known}) ORDER BY item_id", run.recipe.shard_rows)
+
+
+def _staged_texts(run: Run, bench: Workbench, modalities: frozenset[str]) -> Iterator[tuple[str, str]]:
+    if "text" not in modalities:
+        return
+    sql = f"SELECT n.text_id AS item_id, 'text' AS modality, n.text AS item FROM now_texts n SEMI JOIN ({_TEXT_TODO}) t ON t.item_id = n.text_id"
+    yield from _shards(run, bench, "text", f"{sql} ORDER BY length(item), item_id", TEXTS_PER_PICTURE * run.recipe.shard_rows)
+
+
+def _shards(run: Run, bench: Workbench, side: str, sql: str, size: int) -> Iterator[tuple[str, str]]:
+    held: list[pa.RecordBatch] = []
+    number = 0
+    for batch in bench.batches(sql, size=size):
+        held.append(batch)
+        while sum(len(b) for b in held) >= size:
+            table = pa.Table.from_batches(held)
+            yield _shard(run, side, number, table.slice(0, size))
+            held, number = table.slice(size).to_batches(), number + 1
+    if sum(len(b) for b in held):
+        yield _shard(run, side, number, pa.Table.from_batches(held))
+
+
+def _shard(run: Run, side: str, number: int, rows_of: pa.Table) -> tuple[str, str]:
+    name = f"{side}-{number:05d}-{key(*rows_of['item_id'].to_pylist())[:12]}"
+    run.staging.write(rows_of.cast(TO_EMBED[side]).combine_chunks(), "to-embed", f"{name}.arrow")
+    return side, name
+
+
+def _on_gpu() -> bool:
+    torch = sys.modules.get("torch")  # only an encoder that uses torch has imported it
+    return bool(torch and torch.cuda.is_available())

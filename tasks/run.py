@@ -1,0 +1,251 @@
+"""The address of a run: what every verb needs to find its work, small enough to send anywhere."""
+
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property, lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import psutil
+
+from schemas.digests import key, params_digest
+from schemas.recipes import CurationRecipe
+from schemas.settings import DecodeLimits, FetchLimits
+from storage.lake import Lake
+from storage.staging import Staging
+from storage.versions import Snapshot
+from tasks.catalog import build
+from tasks.encoders import ENCODERS
+from tasks.encoders.contract import Encoder
+from tasks.encoders.identity import EncoderIdentity, identity
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a recipe over one lake.
+
+    Args:
+        run_id: Names the run in every row it writes.
+        recipe: What to run.
+        lake: Where to.
+        base: The snapshot it starts from; None in an empty lake.
+        encoder: Identity of the recipe's encoder; None without one.
+        store_media: Copy media bytes into the lake instead of leaving them in place.
+        allow_private: Let URLs lead to private addresses.
+        decode: Limits on one file.
+        fetch: Limits on downloads.
+        replay: Quarantine reasons to try again.
+        flow: Name of the flow.
+    """
+
+    run_id: str
+    recipe: CurationRecipe
+    lake: Lake
+    base: Snapshot | None
+    encoder: EncoderIdentity | None
+    store_media: bool = False
+    allow_private: bool = False
+    decode: DecodeLimits = field(default_factory=DecodeLimits)
+    fetch: FetchLimits = field(default_factory=FetchLimits)
+    replay: tuple[str, ...] = ()
+    flow: str = "curate"
+
+    @property
+    def judges(self) -> bool:
+        """Whether the run decides what is kept; an ingest only adds."""
+        return self.flow == "curate"
+
+    @cached_property
+    def recipe_digest(self) -> str:
+        """Digest over everything that can change the result: recipe, encoder, and that it judged at all."""
+        return key(self.flow, self.recipe.digest, self.encoder.digest if self.encoder else "")
+
+    @cached_property
+    def inspect_digest(self) -> str:
+        """Digest over what inspection depends on; a change means reading the media again."""
+        return params_digest(self.recipe.inspect.model_dump() | {"limits": self.decode.model_dump()})[:8]
+
+    @property
+    def staging(self) -> Staging:
+        """The working folder: the same work on the same snapshot finds its own files again."""
+        base = self.base.snapshot_id if self.base else "empty"
+        return Staging(self.lake.place, key(base, self.recipe_digest, *self.replay)[:16])
+
+    @property
+    def embeddings_table(self) -> str | None:
+        """Name of the encoder's table."""
+        return self.encoder.table if self.encoder else None
+
+    def build_encoder(self) -> Encoder:
+        """Make the recipe's encoder."""
+        if self.recipe.encoder is None:
+            raise ValueError(f"recipe {self.recipe.name!r} names no encoder")
+        return build(ENCODERS, self.recipe.encoder)
+
+
+def encoder_identity(recipe: CurationRecipe) -> EncoderIdentity | None:
+    """Return the identity of a recipe's encoder; None when it names none."""
+    return identity(build(ENCODERS, recipe.encoder)) if recipe.encoder else None
+
+
+@dataclass(frozen=True)
+class ShardReport:
+    """What a worker says of a shard it finished: counts and costs, never rows.
+
+    Args:
+        counts: Anything worth counting, by name.
+        items: Rows in.
+        cpu_s: CPU seconds of the worker and its children.
+        gpu_s: Wall seconds on a GPU slot.
+        read_bytes: Bytes read from media.
+        written_bytes: Bytes written to staging or the media store.
+    """
+
+    counts: dict[str, int] = field(default_factory=dict)
+    items: int = 0
+    cpu_s: float = 0.0
+    gpu_s: float = 0.0
+    read_bytes: int = 0
+    written_bytes: int = 0
+
+
+@dataclass
+class Step:
+    """One step of the cost ledger; fields as in `ShardReport`, and wall seconds."""
+
+    step: str
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+    gpu_s: float = 0.0
+    read_bytes: int = 0
+    written_bytes: int = 0
+    items: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def add(self, report: ShardReport) -> None:
+        """Add a shard's costs and counts."""
+        for name in ("cpu_s", "gpu_s", "read_bytes", "written_bytes", "items"):
+            setattr(self, name, getattr(self, name) + getattr(report, name))
+        for name, count in report.counts.items():
+            self.count(name, count)
+
+    def count(self, name: str, n: int = 1) -> None:
+        """Count something."""
+        self.counts[name] = self.counts.get(name, 0) + n
+
+
+class Ledger:
+    """What each step of a run cost and counted."""
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+        self.started_at = datetime.now(UTC)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[Step]:
+        """Measure a step's wall and driver CPU seconds; workers' costs are added by the caller."""
+        step = Step(name)
+        wall, cpu = time.perf_counter(), time.process_time()
+        try:
+            yield step
+        finally:
+            step.wall_s = time.perf_counter() - wall
+            step.cpu_s += time.process_time() - cpu
+            self.steps.append(step)
+
+    def costs(self) -> list[dict[str, Any]]:
+        """Return costs by step, rounded to milliseconds."""
+        rows = [asdict(step) for step in self.steps]
+        return [
+            {name: round(value, 3) if isinstance(value, float) else value for name, value in row.items() if name != "counts"}
+            for row in rows
+        ]
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Return counts by step; steps that counted nothing are left out."""
+        return {step.step: dict(sorted(step.counts.items())) for step in self.steps if step.counts}
+
+
+@contextmanager
+def cpu_seconds() -> Iterator[list[float]]:
+    """Measure CPU seconds of this process and its living children; the list's one entry is set at the end."""
+    spent = [0.0]
+    before = _cpu_now()
+    yield spent
+    spent[0] = max(0.0, _cpu_now() - before)
+
+
+def _cpu_now() -> float:
+    own = psutil.Process()
+    total = sum(own.cpu_times()[:2])
+    for child in own.children():
+        try:
+            total += sum(child.cpu_times()[:2])
+        except psutil.Error:
+            continue
+    return total
+
+
+@lru_cache(maxsize=1)
+def code_version() -> str:
+    """Return the package's version, and the commit and whether it is clean where the code is a checkout."""
+    try:
+        ours = version("xmodal")
+    except PackageNotFoundError:
+        ours = "0"
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return ours
+    try:
+        command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
+        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ours
+    return f"{ours}+{found.stdout.strip()}"
+
+
+def new_run_id(now: float) -> str:
+    """Return a run id that sorts by time."""
+    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(now))
+    return f"{stamp}-{key(str(now), str(os.getpid()), platform.node())[:6]}"
+
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Workers(Protocol):
+    """Where shards are worked on: this process, a local Dask cluster, or someone's scheduler."""
+
+    def map(self, function: Callable[[T], R], shards: Sequence[T], *, label: str, gpu: bool = False) -> Iterator[R]:
+        """Yield a result per shard, as they finish. Nothing is started when there are no shards."""
+        ...
+
+
+class Plan(Protocol):
+    """What a plan says of its size."""
+
+    items: int
+    removed: int
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run with what it is run by: its ledger and its workers. Stays in the driver."""
+
+    run: Run
+    ledger: Ledger
+    workers: Workers
+
+    def is_unchanged(self, planned: Plan) -> bool:
+        """Whether nothing in the sources differs from the snapshot, and the same recipe made it."""
+        base = self.run.base
+        known = base is not None and (base.recipe_digest == self.run.recipe_digest or not self.run.judges)
+        return known and not planned.items and not planned.removed

@@ -1,0 +1,110 @@
+"""Score pairs: is this text about this medium? Scorers score; the recipe decides."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from schemas.batch import PairBatch
+from schemas.digests import key
+from schemas.tables import SCORES, embeddings
+from storage.workbench import Workbench
+from tasks.catalog import build, method_digest
+from tasks.decide import Judged, decided_bench
+from tasks.embed import Embedded
+from tasks.noise import NOISE_SCORERS
+from tasks.noise.contract import NoiseScorer
+from tasks.run import Job, Run
+from tasks.screen import score_rows
+
+CHUNK = 4096  # pairs scored at once by shard-scope scorers
+
+_KEPT_PAIRS = """
+SELECT p.pair_id, p.media_id, p.text_id, coalesce(c.cluster_id, p.media_id) AS cluster_id FROM now_pairs p
+SEMI JOIN (SELECT id FROM kept_media WHERE kept) m ON m.id = p.media_id
+SEMI JOIN (SELECT id FROM kept_text WHERE kept) t ON t.id = p.text_id
+LEFT JOIN clusters c USING (media_id)
+WHERE p.present
+"""
+
+
+@task(cache_policy=NO_CACHE)
+def judge(job: Job, embedded: Embedded) -> Judged:
+    """Run the recipe's scorers on the pairs whose media and texts are kept."""
+    run, decided = job.run, embedded.decided
+    if run.encoder is None or not run.recipe.pair_rules:
+        return Judged(decided, ())
+    with job.ledger.step("score pairs") as step, decided_bench(run, decided) as bench:
+        bench.add_base(SCORES)
+        spec = embeddings(run.encoder.table, run.encoder.dim)
+        bench.add_base(spec)
+        bench.add_staged("staged_vectors", embedded.paths, spec.stored)
+        bench.con.execute(
+            f"CREATE TEMP VIEW vectors AS SELECT item_id, vector FROM staged_vectors UNION ALL "
+            f"SELECT item_id, vector FROM base_{spec.name} b ANTI JOIN (SELECT item_id FROM staged_vectors) s USING (item_id) "
+            f"WHERE b.encoder_digest = '{run.encoder.digest}'"
+        )
+        paths = []
+        for rule in run.recipe.pair_rules:
+            scorer = build(NOISE_SCORERS, rule.method)
+            tables = _by_table(run, bench, scorer) if scorer.scope == "table" else _by_chunk(run, bench, scorer)
+            name = f"{scorer.name}-{method_digest(scorer)[:8]}.arrow"
+            batches = (batch for table in tables for batch in table.to_batches())
+            paths.append(run.staging.write_batches(batches, SCORES.stored, "judged", name))
+            step.items += len(run.staging.read(paths[-1]))
+    return Judged(decided, tuple(paths))
+
+
+def _by_chunk(run: Run, bench: Workbench, scorer: NoiseScorer) -> Iterator[pa.Table]:
+    """Score pairs that have no score from these vectors yet, a chunk at a time."""
+    if run.encoder is None:
+        return
+    todo = (
+        f"SELECT * FROM ({_KEPT_PAIRS}) ANTI JOIN (SELECT subject_id FROM base_scores WHERE method = '{scorer.name}' "
+        f"AND params_digest = '{method_digest(scorer)}' AND inputs = '{run.encoder.digest}') d ON d.subject_id = pair_id"
+    )
+    for rows_of in _with_vectors(bench, todo, CHUNK):
+        yield score_rows(run, scorer, "pair", rows_of["pair_id"], scorer(_batch(rows_of)), run.encoder.digest)
+
+
+def _by_table(run: Run, bench: Workbench, scorer: NoiseScorer) -> Iterator[pa.Table]:
+    """Score all pairs together, unless they were scored as this very set before."""
+    if run.encoder is None:
+        return
+    ids = bench.table(f"SELECT pair_id FROM ({_KEPT_PAIRS}) ORDER BY 1")["pair_id"]
+    inputs = key(run.encoder.digest, *ids.to_pylist())
+    found = bench.rows(
+        "SELECT count(*) FROM base_scores WHERE method = ? AND params_digest = ? AND inputs = ?",
+        [scorer.name, method_digest(scorer), inputs],
+    )
+    if int(found[0][0]) >= len(ids) > 0:  # type: ignore[call-overload]
+        return
+    tables = list(_with_vectors(bench, _KEPT_PAIRS, CHUNK))
+    if not tables:
+        return
+    rows_of = pa.concat_tables(tables).sort_by("pair_id")
+    yield score_rows(run, scorer, "pair", rows_of["pair_id"], scorer(_batch(rows_of)), inputs)
+
+
+def _with_vectors(bench: Workbench, pairs_sql: str, size: int) -> Iterator[pa.Table]:
+    """Yield pairs with their two vectors; a pair lacking one (an encoder without that modality) is left out."""
+    reader = bench.batches(
+        f"SELECT p.pair_id, p.cluster_id, m.vector AS media_vec, t.vector AS text_vec FROM ({pairs_sql}) p "
+        "JOIN vectors m ON m.item_id = p.media_id JOIN vectors t ON t.item_id = p.text_id",
+        size=size,
+    )
+    for batch in reader:
+        if len(batch):
+            yield pa.Table.from_batches([batch])
+
+
+def _batch(rows_of: pa.Table) -> PairBatch:
+    _, group = np.unique(rows_of["cluster_id"].to_numpy(zero_copy_only=False), return_inverse=True)
+    return PairBatch(_matrix(rows_of["media_vec"]), _matrix(rows_of["text_vec"]), group=group.astype(np.int64))
+
+
+def _matrix(column: pa.ChunkedArray) -> np.ndarray:
+    vectors = column.combine_chunks()
+    return vectors.values.to_numpy(zero_copy_only=False).reshape(len(vectors), -1).astype(np.float32, copy=False)
