@@ -52,15 +52,13 @@ class DaskWorkers:
             return
         report = report_progress.get()
         report(label, 0, len(shards))
-        results = self._inline(function, shards) if self._settings.workers == 0 and not self._settings.dask else (
-            self._spread(function, shards, gpu)
-        )
+        here = self._settings.dask is None and (
+            self._settings.workers == 0 or (len(shards) == 1 and self._client is None and not self._settings.gpus)
+        )  # one shard is not worth starting a cluster for
+        results = map(function, shards) if here else self._spread(function, shards, gpu)
         for done, result in enumerate(results, 1):
             report(label, done, len(shards))
             yield result
-
-    def _inline(self, function: Callable[[T], R], shards: Sequence[T]) -> Iterator[R]:
-        return (function(shard) for shard in shards)
 
     def _spread(self, function: Callable[[T], R], shards: Sequence[T], gpu: bool) -> Iterator[R]:
         from distributed import as_completed
@@ -69,7 +67,7 @@ class DaskWorkers:
         has_gpu = any("GPU" in worker["resources"] for worker in client.scheduler_info(n_workers=-1)["workers"].values())
         resources = {"GPU": 1} if gpu and has_gpu else None
         futures = client.map(function, shards, pure=False, retries=RETRIES, resources=resources)
-        for future in as_completed(futures):
+        for future in as_completed(futures, loop=client.loop):
             yield future.result()
             future.release()
 

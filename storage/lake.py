@@ -364,7 +364,9 @@ class Writer:
             dataset = None
         if dataset is None:
             schema = spec.stored.with_metadata(dict(metadata) if metadata else None)
-            return lance.write_dataset(schema.empty_table(), uri, mode="create", storage_options=options)
+            dataset = lance.write_dataset(schema.empty_table(), uri, mode="create", storage_options=options)
+            self._touched[spec.name] = dataset.version  # an empty table is part of the snapshot too
+            return dataset
         self.rebase(spec.name)
         return lance.dataset(uri, storage_options=options)
 

@@ -8,7 +8,7 @@ import typer
 
 app = typer.Typer(help="Corpora to try everything on.", no_args_is_help=True)
 
-Cache = Annotated[Path | None, typer.Option("--cache", help="Folder of fetched corpora.  [default: XMODAL_CACHE]")]
+Cache = Annotated[Path | None, typer.Option("--cache", help="Folder of fetched corpora; else XMODAL_CACHE.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -34,7 +34,8 @@ def list_corpora(cache: Cache = None, as_json: AsJson = False) -> None:
         return
     for row in rows:
         here = "here" if row["manifest"] else "-"
-        typer.echo(f"{row['name']:<8} {row['media_count']:>6,} media  {row['licence']:<16}  {here:<4}  {row['about']}")
+        facts = f"{row['name']:<8} {row['media_count']:>6,} media  {row['licence']:<16}  {here:<4}"
+        typer.echo(f"{facts}  {row['about']}")
 
 
 @app.command()
@@ -42,7 +43,7 @@ def get(
     name: Annotated[str, typer.Argument(help="One of `xmodal corpora list`.")],
     cache: Cache = None,
     unpacked: Annotated[
-        Path | None, typer.Option("--from", help="Unpacked copy of the Debian packages, instead of fetching them.")
+        Path | None, typer.Option("--from", help="Unpacked copy of the Debian packages to use.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -1,0 +1,1 @@
+"""`xmodal`: one module per noun."""

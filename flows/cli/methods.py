@@ -1,0 +1,54 @@
+"""`xmodal methods`: every method, its parameters and its paper."""
+
+from dataclasses import MISSING, fields
+from typing import Annotated
+
+import typer
+
+from flows.cli.output import JsonOption, print_json, show
+
+
+def methods(
+    family: Annotated[str | None, typer.Argument(help="Only this family.")] = None,
+    recipes: Annotated[bool, typer.Option("--recipes", help="List the recipes that ship instead.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List the methods a recipe can name, from the code itself."""
+    from flows.recipes import shipped
+    from schemas.errors import RecipeError
+    from tasks.encoders import ENCODERS
+    from tasks.filters import FILTERS
+    from tasks.noise import NOISE_SCORERS
+    from tasks.sources import SOURCES
+
+    if recipes:
+        found = {name: str(path) for name, path in shipped().items()}
+        if as_json:
+            print_json(found)
+        else:
+            show("", ("recipe", "file"), list(found.items()))
+        return
+    families = {"encoders": ENCODERS, "filters": FILTERS, "noise": NOISE_SCORERS, "sources": SOURCES}
+    if family is not None and family not in families:
+        raise RecipeError(f"no family is called {family!r}; known: {', '.join(families)}")
+    rows = [
+        {
+            "family": name,
+            "method": method.name,
+            "about": (method.__doc__ or "").strip().splitlines()[0],
+            "parameters": {f.name: None if f.default is MISSING else f.default for f in fields(method)},
+            "source": method.source.cite(),
+            "departs": method.source.departs,
+        }
+        for name, listed in families.items()
+        if family in (None, name)
+        for method in listed.values()
+    ]
+    if as_json:
+        print_json(rows)
+        return
+    show(
+        "",
+        ("family", "method", "about", "parameters", "source"),
+        [(r["family"], r["method"], r["about"], ", ".join(f"{k}={v}" for k, v in r["parameters"].items()), r["source"]) for r in rows],
+    )

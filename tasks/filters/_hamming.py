@@ -1,0 +1,125 @@
+"""Near-duplicates by the Hamming distance of 64-bit picture hashes."""
+
+from collections.abc import Iterator
+from itertools import combinations
+from math import comb
+
+import numpy as np
+from numpy.typing import NDArray
+
+Hashes = NDArray[np.uint64]
+Rows = NDArray[np.int64]
+
+BITS = 64
+MAX_DISTANCE = 16
+_LEAF = 128  # below this, all pairs are quicker than an index
+_CANDIDATES = 1 << 20  # compared at once: 24 MiB
+
+
+def representatives(hashes: Hashes, max_distance: int) -> Rows:
+    """Return for every row the row that stands for it; itself if it is the first of its kind.
+
+    Row i joins the first earlier representative at most `max_distance` bits away; without one, it becomes a
+    representative. So every row is within `max_distance` of what stands for it, and chains of small steps do
+    not tie unlike pictures together as they would in connected components. The order of rows is the priority.
+
+    Flat pictures have hashes with (nearly) all bits equal, which say little: a hash with at most
+    max(3, max_distance) bits set, or unset, only matches its equals.
+
+    How: equal hashes are merged; then, half by half, the later rows are looked up among the representatives
+        of
+    the earlier ones. The bits are cut into max_distance + r bands; two hashes that near agree in r of them
+    (pigeonhole), so only rows equal there are compared; r is chosen by the number of rows. O(n log² n) plus
+    the candidates compared, which for evenly spread hashes is near linear and for one crowded band at worst
+    quadratic in time. Memory stays O(n) whatever the hashes.
+
+    Args:
+        hashes: (N,) unsigned 64-bit.
+        max_distance: Bits that may differ, 0-16.
+
+    Returns:
+        (N,) row indices, int64.
+
+    Raises:
+        ValueError: `hashes` is not (N,) uint64, or `max_distance` is out of range.
+    """
+    if hashes.ndim != 1 or hashes.dtype != np.uint64:
+        raise ValueError(f"hashes must be (N,) uint64, found {hashes.shape} {hashes.dtype}")
+    if not 0 <= max_distance <= MAX_DISTANCE:
+        raise ValueError(f"max_distance must be in 0-{MAX_DISTANCE}, found {max_distance}")
+    _, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
+    stands_for = first.astype(np.int64)[inverse]  # (N,) earliest equal row
+
+    bits = np.bitwise_count(hashes[first]).astype(np.int64)
+    telling = np.minimum(bits, BITS - bits) > max(3, max_distance)
+    distinct = np.sort(first[telling]).astype(np.int64)  # in order of priority
+    joined = np.arange(len(hashes), dtype=np.int64)
+    if max_distance and len(distinct):
+        joined[distinct] = distinct[_greedy(hashes[distinct], max_distance)]
+    return joined[stands_for]
+
+
+def _greedy(hashes: Hashes, max_distance: int) -> Rows:
+    """Return the representative of each of (M,) distinct hashes, in order, as indices into them."""
+    found = np.full(len(hashes), -1, dtype=np.int64)
+    _settle(np.arange(len(hashes), dtype=np.int64), hashes, max_distance, found)
+    return found
+
+
+def _settle(block: Rows, hashes: Hashes, max_distance: int, found: Rows) -> None:
+    """Fill in `found` for a block of rows that no representative before the block is near to."""
+    if len(block) <= _LEAF:
+        near = np.bitwise_count(hashes[block, None] ^ hashes[block]) <= max_distance  # (M, M)
+        for row, row_near in zip(block, near, strict=True):
+            if found[row] < 0:
+                found[block[row_near & (found[block] < 0)]] = row
+        return
+    earlier, later = np.split(block, [len(block) // 2])
+    _settle(earlier, hashes, max_distance, found)
+    standing = earlier[found[earlier] == earlier]
+    nearest = _first_within(hashes[later], hashes[standing], max_distance)
+    hit = nearest < len(standing)
+    found[later[hit]] = standing[nearest[hit]]
+    _settle(later[~hit], hashes, max_distance, found)
+
+
+def _first_within(queries: Hashes, gallery: Hashes, max_distance: int) -> Rows:
+    """Return for each of (Q,) queries the first of (G,) gallery hashes within reach, or G."""
+    first = np.full(len(queries), len(gallery), dtype=np.int64)
+    for mask in _masks(max_distance, len(gallery)):
+        order = np.argsort(gallery & mask, kind="stable")
+        keys = (gallery & mask)[order]
+        start = np.searchsorted(keys, queries & mask, side="left")
+        count = np.searchsorted(keys, queries & mask, side="right") - start
+        asked = np.flatnonzero(count)
+        for rows in _chunks(asked, count[asked]):
+            counts = count[rows]
+            begin = np.cumsum(counts) - counts
+            position = np.arange(counts.sum()) + np.repeat(start[rows] - begin, counts)
+            candidate = order[position]
+            far = np.bitwise_count(gallery[candidate] ^ np.repeat(queries[rows], counts)) > max_distance
+            candidate[far] = len(gallery)
+            first[rows] = np.minimum(first[rows], np.minimum.reduceat(candidate, begin))
+    return first
+
+
+def _chunks(rows: Rows, counts: Rows) -> Iterator[Rows]:
+    """Cut rows where their candidates fill a chunk; one row may exceed it."""
+    chunk = np.cumsum(counts) // _CANDIDATES
+    yield from np.split(rows, np.flatnonzero(np.diff(chunk)) + 1) if len(rows) else ()
+
+
+def _masks(max_distance: int, gallery: int) -> list[np.uint64]:
+    """Return masks such that two hashes within `max_distance` agree under at least one of them."""
+
+    def cost(shared: int) -> float:
+        """Per query: look-ups, about 16 comparisons' worth each, and candidates of evenly spread hashes."""
+        bands = max_distance + shared
+        return comb(bands, shared) * (16 + gallery * 2 ** (-BITS * shared / bands))
+
+    shared = min(range(1, 4), key=cost)
+    bands = max_distance + shared
+    # Bit k goes to band (row + column) mod bands: a flat strip of the picture then does not fill a whole
+    # band.
+    band = [sum(1 << bit for bit in range(BITS) if (bit // 8 + bit % 8) % bands == b) for b in range(bands)]
+    return [np.uint64(sum(chosen)) for chosen in combinations(band, shared)]

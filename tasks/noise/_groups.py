@@ -1,0 +1,56 @@
+"""Groups of pairs that must not be told apart, and folds that respect them."""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+
+def connected(*labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return one group per pair; pairs that share a value of any label, also through others, are together.
+
+    With the medium's near-duplicate cluster and the text as labels, this is `PairBatch.group`.
+
+    Args:
+        labels: Each (N,), integers of any size.
+
+    Returns:
+        (N,) group numbers from 0.
+
+    Example:
+        >>> connected(np.array([7, 7, 8, 9]), np.array([1, 2, 2, 3]))
+        array([0, 0, 0, 1])
+    """
+    rows = np.arange(len(labels[0]), dtype=np.int64)
+    nodes = len(rows)
+    links = []
+    for label in labels:
+        links.append(np.unique(label, return_inverse=True)[1] + nodes)  # one node per value
+        nodes += len(rows)
+    graph = coo_array(
+        (
+            np.ones(len(rows) * len(labels), dtype=np.int8),
+            (np.tile(rows, len(labels)), np.concatenate(links)),
+        ),
+        shape=(nodes, nodes),
+    )
+    component = connected_components(graph, directed=False)[1][: len(rows)]
+    return np.unique(component, return_inverse=True)[1].astype(np.int64)
+
+
+def folds_of(group: NDArray[np.int64], folds: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return the fold of each pair, 0 to folds - 1; pairs of one group share it.
+
+    Groups are shuffled, then dealt largest first, so that folds are of like size unless one group is huge.
+
+    Args:
+        group: (N,) group of each pair.
+        folds: Number of folds, at most the number of groups.
+        rng: Shuffles the groups.
+    """
+    _, member, size = np.unique(group, return_inverse=True, return_counts=True)
+    shuffled = rng.permutation(len(size))
+    dealt = shuffled[np.argsort(-size[shuffled], kind="stable")]
+    fold = np.empty(len(size), dtype=np.int64)
+    fold[dealt] = np.arange(len(size)) % folds
+    return fold[member]
