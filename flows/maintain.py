@@ -38,7 +38,9 @@ def compact(lake: Lake, writer: Writer) -> dict[str, int]:
     merged = upkeep.compact(lake, writer)
     refreshed = upkeep.refresh_indexes(lake, writer)
     if head is not None and (merged or refreshed):
-        new = writer.commit(tag=None, recipe_digest=head.recipe_digest, run_id=f"maintain {new_run_id(time.time())}")
+        new = writer.commit(
+            tag=None, recipe_digest=head.recipe_digest, run_id=f"maintain {new_run_id(time.time())}"
+        )
         for tag, snapshot_id in lake.tags().items():
             if snapshot_id == head.snapshot_id:
                 lake.move_tag(tag, new.snapshot_id, run_id=new.run_id)

@@ -39,7 +39,9 @@ class DaskWorkers:
         self._client: Client | None = None
         self.start_s = 0.0
 
-    def map(self, function: Callable[[T], R], shards: Sequence[T], *, label: str, gpu: bool = False) -> Iterator[R]:
+    def map(
+        self, function: Callable[[T], R], shards: Sequence[T], *, label: str, gpu: bool = False
+    ) -> Iterator[R]:
         """Yield a result per shard, as they finish. Nothing is started when there are no shards.
 
         Args:
@@ -53,7 +55,8 @@ class DaskWorkers:
         report = report_progress.get()
         report(label, 0, len(shards))
         here = self._settings.dask is None and (
-            self._settings.workers == 0 or (len(shards) == 1 and self._client is None and not self._settings.gpus)
+            self._settings.workers == 0
+            or (len(shards) == 1 and self._client is None and not self._settings.gpus)
         )  # one shard is not worth starting a cluster for
         results = map(function, shards) if here else self._spread(function, shards, gpu)
         for done, result in enumerate(results, 1):
@@ -64,7 +67,9 @@ class DaskWorkers:
         from distributed import as_completed
 
         client = self._connected()
-        has_gpu = any("GPU" in worker["resources"] for worker in client.scheduler_info(n_workers=-1)["workers"].values())
+        has_gpu = any(
+            "GPU" in worker["resources"] for worker in client.scheduler_info(n_workers=-1)["workers"].values()
+        )
         resources = {"GPU": 1} if gpu and has_gpu else None
         futures = client.map(function, shards, pure=False, retries=RETRIES, resources=resources)
         for future in as_completed(futures, loop=client.loop):

@@ -25,7 +25,9 @@ class PairBatch:
 
     def __post_init__(self) -> None:
         if self.media_vec.shape != self.text_vec.shape or self.media_vec.ndim != 2:
-            raise ValueError(f"media is {self.media_vec.shape} but text is {self.text_vec.shape}; both must be (N, D)")
+            raise ValueError(
+                f"media is {self.media_vec.shape} but text is {self.text_vec.shape}; both must be (N, D)"
+            )
         for name in ("loss", "group"):
             column = getattr(self, name)
             if column is not None and column.shape != (len(self),):

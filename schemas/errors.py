@@ -85,7 +85,9 @@ class BadInput(XmodalError):
         digest: SHA-256 hex of the bytes, where they could be read.
     """
 
-    def __init__(self, reason: str, message: str, *, error_class: str = "", digest: str | None = None) -> None:
+    def __init__(
+        self, reason: str, message: str, *, error_class: str = "", digest: str | None = None
+    ) -> None:
         if reason not in REASONS:
             raise ValueError(f"{reason!r} is not a quarantine reason; known: {', '.join(REASONS)}")
         super().__init__(message)

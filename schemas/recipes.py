@@ -66,7 +66,9 @@ class Rule(_Frozen):
 class InspectRecipe(_Frozen):
     """What is kept of each medium besides its facts."""
 
-    thumbnail_px: int = Field(320, ge=16, le=2048, description="Longer side of the thumbnail; encoders see it.")
+    thumbnail_px: int = Field(
+        320, ge=0, le=2048, description="Longer side of the thumbnail; encoders see it. 0: no thumbnails."
+    )
     thumbnail_quality: int = Field(85, ge=1, le=100, description="WebP quality.")
     text_max_chars: int = Field(20_000, gt=0, description="Longer texts go to quarantine.")
     detect_language: bool = Field(True, description="Guess the language of texts whose source does not say.")
@@ -109,6 +111,8 @@ class CurationRecipe(_Frozen):
         names = [source.name for source in self.sources]
         if len(set(names)) != len(names):
             raise ValueError(f"two sources share a name: {', '.join(names)}")
+        if self.encoder is not None and not self.inspect.thumbnail_px:
+            raise ValueError("encoders see thumbnails: give inspect.thumbnail_px, or name no encoder")
         if self.pair_rules and self.encoder is None:
             raise ValueError("pair_rules need vectors: name an encoder")
         return self
@@ -116,8 +120,8 @@ class CurationRecipe(_Frozen):
     @property
     def digest(self) -> str:
         """Digest over everything that can change the result; not names, places, tag or shard size."""
-        places = {"sources": {"__all__": {"location"}}}
-        return params_digest(self.model_dump(mode="json", exclude={"name": True, "tag": True, "shard_rows": True} | places))
+        left_out: Any = {"name": True, "tag": True, "shard_rows": True, "sources": {"__all__": {"location"}}}
+        return params_digest(self.model_dump(mode="json", exclude=left_out))
 
 
 def load_recipe(path: str | Path) -> CurationRecipe:

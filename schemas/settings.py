@@ -17,29 +17,43 @@ class Settings(BaseSettings):
     media: Literal["reference", "store"] = Field(
         "reference", description="Leave media where they are, or copy their bytes by digest into the lake."
     )
-    dask: str | None = Field(None, description="Address of an existing Dask scheduler; none: a local cluster.")
-    workers: int | None = Field(None, ge=0, description="Local Dask workers; 0: in this process; none: one per core.")
-    adaptive: int = Field(0, ge=0, description="Let the cluster grow from `workers` to this many; 0: fixed size.")
+    dask: str | None = Field(
+        None, description="Address of an existing Dask scheduler; none: a local cluster."
+    )
+    workers: int | None = Field(
+        None, ge=0, description="Local Dask workers; 0: in this process; none: one per core."
+    )
+    adaptive: int = Field(
+        0, ge=0, description="Let the cluster grow from `workers` to this many; 0: fixed size."
+    )
     gpus: int = Field(0, ge=0, description="GPU slots per worker of the local cluster.")
     worker_memory: str = Field("auto", description="Memory limit of a local worker, e.g. '4GiB'.")
-    allow_private_addresses: bool = Field(False, description="Let URL sources reach private and loopback hosts.")
+    allow_private_addresses: bool = Field(
+        False, description="Let URL sources reach private and loopback hosts."
+    )
 
 
 class DecodeLimits(BaseSettings):
     """What one file may cost; `XMODAL_DECODE_<NAME>`. The limits in force are kept with each run."""
 
-    model_config = SettingsConfigDict(env_prefix="XMODAL_DECODE_", env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="XMODAL_DECODE_", env_file=".env", extra="ignore", frozen=True
+    )
 
     max_bytes: int = Field(256 << 20, gt=0, description="Largest file that is read.")
     max_pixels: int = Field(89_478_485, gt=0, description="Largest width x height, from the header.")
-    max_memory_bytes: int = Field(4 << 30, gt=0, description="Address space a decoder may take beyond its own.")
+    max_memory_bytes: int = Field(
+        4 << 30, gt=0, description="Address space a decoder may take beyond its own."
+    )
     timeout_s: float = Field(30.0, gt=0, description="Longest a file may take to decode.")
 
 
 class FetchLimits(BaseSettings):
     """How URLs are fetched; `XMODAL_FETCH_<NAME>`."""
 
-    model_config = SettingsConfigDict(env_prefix="XMODAL_FETCH_", env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="XMODAL_FETCH_", env_file=".env", extra="ignore", frozen=True
+    )
 
     pool: int = Field(16, gt=0, description="Downloads at once.")
     per_host: int = Field(4, gt=0, description="Downloads at once from one host.")

@@ -56,8 +56,12 @@ SOURCES = TableSpec(
         [
             _key("source_id"),  # key(source name, locator)
             pa.field("source", pa.string()),  # the source's name in the recipe
-            pa.field("locator", pa.string()),  # where inside it: relative path, tar!member, URL, manifest entry
-            pa.field("fingerprint", pa.string()),  # size, time and text digest: unchanged means not read again
+            pa.field(
+                "locator", pa.string()
+            ),  # where inside it: relative path, tar!member, URL, manifest entry
+            pa.field(
+                "fingerprint", pa.string()
+            ),  # size, time and text digest: unchanged means not read again
             pa.field("media_id", pa.string()),  # null: a text alone, or quarantined
             pa.field("text_ids", STRINGS),
             pa.field("status", pa.string()),  # ok | quarantined
@@ -89,7 +93,9 @@ MEDIA = TableSpec(
             pa.field("animated", pa.bool_()),  # only the first frame was taken
             pa.field("has_alpha", pa.bool_()),  # composited on white
             pa.field("phash", pa.string()),  # 64-bit difference hash, 16 hex digits; null without a picture
-            pa.field("cluster_id", pa.string()),  # media_id that stands for its near-duplicates; itself if alone
+            pa.field(
+                "cluster_id", pa.string()
+            ),  # media_id that stands for its near-duplicates; itself if alone
             pa.field("thumbnail", pa.binary()),  # WebP
             pa.field("uri", pa.string()),  # where the bytes are: media store, or left in place
             pa.field("decoder", pa.string()),  # name and version
@@ -138,7 +144,9 @@ PAIRS = TableSpec(
             _key("pair_id"),  # key(media_id, text_id)
             pa.field("media_id", pa.string()),
             pa.field("text_id", pa.string()),
-            pa.field("role", pa.string()),  # what the text is to the medium: caption, title, keywords, folder ...
+            pa.field(
+                "role", pa.string()
+            ),  # what the text is to the medium: caption, title, keywords, folder ...
             pa.field("present", pa.bool_()),
             pa.field("kept", pa.bool_()),
             pa.field("dropped_by", pa.string()),
@@ -259,7 +267,9 @@ RUNS = TableSpec(
             pa.field("versions_read", pa.string()),  # JSON {table: version}
             pa.field("versions_written", pa.string()),
             pa.field("counts", pa.string()),  # JSON {step: {reason or outcome: n}}
-            pa.field("costs", pa.string()),  # JSON [{step, wall_s, cpu_s, gpu_s, read_bytes, written_bytes, items}]
+            pa.field(
+                "costs", pa.string()
+            ),  # JSON [{step, wall_s, cpu_s, gpu_s, read_bytes, written_bytes, items}]
             pa.field("cost_per_1000_kept", pa.string()),  # JSON {wall_s, cpu_s, gpu_s}
             pa.field("message", pa.string()),
             pa.field("started_at", TIME),
@@ -321,4 +331,6 @@ def spec_of(table: str, *, dim: int | None = None) -> TableSpec:
         return LOGS[table]
     if table.startswith(EMBEDDINGS_PREFIX) and dim is not None:
         return embeddings(table, dim)
-    raise NoSuchTable(f"no table is called {table!r}; known: {', '.join([*CONTENT, *LOGS])}, embeddings_<encoder>")
+    raise NoSuchTable(
+        f"no table is called {table!r}; known: {', '.join([*CONTENT, *LOGS])}, embeddings_<encoder>"
+    )

@@ -116,8 +116,12 @@ class Lake:
         snapshot = at if isinstance(at, Snapshot) else self.snapshot(at) if at else self.head()
         if snapshot is None or table not in snapshot.versions:
             has = ", ".join(snapshot.versions) if snapshot else "nothing: run `xmodal curate` first"
-            raise NoSuchTable(f"no table {table!r} in {self.uri} at {snapshot.snapshot_id if snapshot else 'any'}; has {has}")
-        return lance.dataset(self._table_uri(table), version=snapshot.versions[table], storage_options=self._options)
+            raise NoSuchTable(
+                f"no table {table!r} in {self.uri} at {snapshot.snapshot_id if snapshot else 'any'}; has {has}"
+            )
+        return lance.dataset(
+            self._table_uri(table), version=snapshot.versions[table], storage_options=self._options
+        )
 
     def latest(self, table: str) -> lance.LanceDataset | None:
         """Return a table as it lies there now, committed by a snapshot or not; None when there is none."""
@@ -138,7 +142,11 @@ class Lake:
         """
         if table in LOGS:
             dataset = self.latest(table)
-            return dataset.to_table(columns=columns, filter=where) if dataset else LOGS[table].schema.empty_table()
+            return (
+                dataset.to_table(columns=columns, filter=where)
+                if dataset
+                else LOGS[table].schema.empty_table()
+            )
         return self.dataset(table, at).to_table(columns=columns, filter=where)
 
     def diff(self, table: str, before: str, after: str) -> Diff:
@@ -180,7 +188,9 @@ class Lake:
         try:
             lock.acquire(timeout=0)
         except Timeout as error:
-            raise LakeBusy(f"another run is writing to {self.uri}; wait for it, or look with `xmodal status`") from error
+            raise LakeBusy(
+                f"another run is writing to {self.uri}; wait for it, or look with `xmodal status`"
+            ) from error
         try:
             yield Writer(self, self.head())
         finally:
@@ -196,7 +206,13 @@ class Lake:
         target = self.snapshot(ref).snapshot_id if ref is not None else None
         if self.tags().get(tag) == target:
             return
-        row = {"move_id": uuid.uuid4().hex, "tag": tag, "snapshot_id": target, "run_id": run_id, "moved_at": _now()}
+        row = {
+            "move_id": uuid.uuid4().hex,
+            "tag": tag,
+            "snapshot_id": target,
+            "run_id": run_id,
+            "moved_at": _now(),
+        }
         self.append_log(TAGS, row)
 
     def restore(self, ref: str) -> Snapshot:
@@ -252,7 +268,9 @@ class Writer:
         self.head = head
         self._touched: dict[str, int] = {}
 
-    def upsert(self, spec: TableSpec, staged: pds.Dataset, *, metadata: Mapping[str, str] | None = None) -> UpsertCount:
+    def upsert(
+        self, spec: TableSpec, staged: pds.Dataset, *, metadata: Mapping[str, str] | None = None
+    ) -> UpsertCount:
         """Add new rows and replace changed ones; equal rows are left alone, and no version is made for them.
 
         Rows stream: what is held in memory is the keys that differ, not the rows.
@@ -269,7 +287,9 @@ class Writer:
         with duckdb.connect(config={"preserve_insertion_order": False}) as con:
             con.register("staged", staged)
             con.register("base", base)
-            twice = con.execute(f"SELECT {spec.key} FROM staged GROUP BY 1 HAVING count(*) > 1 LIMIT 1").fetchone()
+            twice = con.execute(
+                f"SELECT {spec.key} FROM staged GROUP BY 1 HAVING count(*) > 1 LIMIT 1"
+            ).fetchone()
             if twice:
                 raise LakeError(f"{spec.name}: the key {twice[0]} stands twice among the staged rows")
             differing = con.sql(
@@ -282,7 +302,9 @@ class Writer:
         if len(new_keys):
             lance.write_dataset(_only(staged, spec, new_keys), uri, mode="append", storage_options=options)
         if len(changed_keys):
-            merge = lance.dataset(uri, storage_options=options).merge_insert(spec.key).when_matched_update_all()
+            merge = (
+                lance.dataset(uri, storage_options=options).merge_insert(spec.key).when_matched_update_all()
+            )
             merge.execute(_only(staged, spec, changed_keys))
         if len(differing):
             self._touched[spec.name] = lance.dataset(uri, storage_options=options).version
@@ -294,7 +316,9 @@ class Writer:
         dataset = self.lake.latest(table)
         if dataset is None or wanted is None or dataset.version == wanted:
             return
-        lance.dataset(self.lake._table_uri(table), version=wanted, storage_options=self.lake._options).restore()
+        lance.dataset(
+            self.lake._table_uri(table), version=wanted, storage_options=self.lake._options
+        ).restore()
 
     def adopt(self, table: str) -> None:
         """Let the next snapshot name the newest version of a table, as after compaction or an index build."""
@@ -347,10 +371,14 @@ class Writer:
         """
         now = self.lake.head()
         if (now.snapshot_id if now else None) != (self.head.snapshot_id if self.head else None):
-            raise LakeBusy(f"{self.lake.uri} was committed to by another run ({now and now.run_id}); run again")
+            raise LakeBusy(
+                f"{self.lake.uri} was committed to by another run ({now and now.run_id}); run again"
+            )
         for table, version in snapshot.versions.items():
             tags = lance.dataset(self.lake._table_uri(table), storage_options=self.lake._options).tags
-            (tags.update if snapshot.snapshot_id in tags.list() else tags.create)(snapshot.snapshot_id, version)
+            (tags.update if snapshot.snapshot_id in tags.list() else tags.create)(
+                snapshot.snapshot_id, version
+            )
         self.lake.append_log(SNAPSHOTS, snapshot.as_row())
         self.head, self._touched = snapshot, {}
 
@@ -385,7 +413,9 @@ def key_of(table: str) -> str:
     if table.startswith(EMBEDDINGS_PREFIX):
         return "item_id"
     if table not in CONTENT:
-        raise NoSuchTable(f"no content table is called {table!r}; known: {', '.join(CONTENT)}, embeddings_<encoder>")
+        raise NoSuchTable(
+            f"no content table is called {table!r}; known: {', '.join(CONTENT)}, embeddings_<encoder>"
+        )
     return CONTENT[table].key
 
 

@@ -25,7 +25,9 @@ class MediaStore:
         """
         found = hashlib.sha256(data).hexdigest()
         if found != digest:
-            raise LakeError(f"these {len(data)} bytes have the digest {found}, not {digest}: the file changed while read")
+            raise LakeError(
+                f"these {len(data)} bytes have the digest {found}, not {digest}: the file changed while read"
+            )
         path = self._path(digest)
         if not self.place.fs.exists(path):
             self.place.write(path, data)

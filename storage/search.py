@@ -62,7 +62,10 @@ def encoder_table(lake: Lake, snapshot: Snapshot, name: str | None = None) -> En
     for entry in found:
         if name in (None, entry.table, entry.ref.get("name")):
             return entry
-    has = ", ".join(entry.table for entry in found) or "none: name an encoder in the recipe and run `xmodal curate`"
+    has = (
+        ", ".join(entry.table for entry in found)
+        or "none: name an encoder in the recipe and run `xmodal curate`"
+    )
     raise NoSuchTable(f"no vectors of {name or 'any encoder'} at {snapshot.snapshot_id}; it has {has}")
 
 
@@ -101,7 +104,9 @@ def nearest(
         kept = _kept(lake, snapshot, side, found["item_id"])
         hits = [
             Neighbour(item_id, 1.0 - distance)
-            for item_id, distance in zip(found["item_id"].to_pylist(), found["_distance"].to_pylist(), strict=True)
+            for item_id, distance in zip(
+                found["item_id"].to_pylist(), found["_distance"].to_pylist(), strict=True
+            )
             if item_id in kept
         ]
         if len(hits) >= k or asked >= total:
@@ -109,7 +114,9 @@ def nearest(
         asked *= 4
 
 
-def by_ids(lake: Lake, snapshot: Snapshot, table: str, key: str, ids: list[str], columns: list[str]) -> pa.Table:
+def by_ids(
+    lake: Lake, snapshot: Snapshot, table: str, key: str, ids: list[str], columns: list[str]
+) -> pa.Table:
     """Return rows of a content table by key, in no particular order."""
     if not ids:
         return lake.dataset(table, snapshot).schema.empty_table().select(columns)

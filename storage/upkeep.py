@@ -25,7 +25,9 @@ class Upkeep:
     freed_bytes: int
 
 
-def compact(lake: Lake, writer: Writer, *, rows_per_fragment: int = 1 << 20, threads: int = 1) -> dict[str, int]:
+def compact(
+    lake: Lake, writer: Writer, *, rows_per_fragment: int = 1 << 20, threads: int = 1
+) -> dict[str, int]:
     """Merge small fragments of every content table; the next snapshot names the result.
 
     Args:
@@ -34,17 +36,20 @@ def compact(lake: Lake, writer: Writer, *, rows_per_fragment: int = 1 << 20, thr
         rows_per_fragment: Fragments of this many rows are left alone.
         threads: Bounds memory: each holds one batch.
     """
-    merged = {}
+    merged: dict[str, int] = {}
     if writer.head is None:
         return merged
     for table in writer.head.versions:
         writer.rebase(table)
         dataset = lake.latest(table)
-        before = len(dataset.get_fragments())
-        if before < 2:
+        before = len(dataset.get_fragments()) if dataset is not None else 0
+        if dataset is None or before < 2:
             continue
-        dataset.optimize.compact_files(target_rows_per_fragment=rows_per_fragment, num_threads=threads, batch_size=1024)
-        after = len(lake.latest(table).get_fragments())
+        dataset.optimize.compact_files(
+            target_rows_per_fragment=rows_per_fragment, num_threads=threads, batch_size=1024
+        )
+        dataset.checkout_latest()
+        after = len(dataset.get_fragments())
         if after < before:
             merged[table] = before - after
             writer.adopt(table)
@@ -95,7 +100,9 @@ def clean(lake: Lake, *, older_than: timedelta = timedelta(0)) -> int:
         freed += stats.bytes_removed
         failed += int(getattr(stats, "failed_deletes", 0) or 0)
     if failed:
-        raise LakeError(f"{failed} files of {lake.uri} could not be deleted; the store may lack bulk delete or rights")
+        raise LakeError(
+            f"{failed} files of {lake.uri} could not be deleted; the store may lack bulk delete or rights"
+        )
     return freed
 
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -53,11 +54,13 @@ class Workbench:
         """Return a query's rows; for small results."""
         return self.con.sql(sql, params=list(params)).to_arrow_table()
 
-    def rows(self, sql: str, params: Sequence[object] = ()) -> list[tuple[object, ...]]:
+    def rows(self, sql: str, params: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """Return a query's rows as tuples; for small results."""
         return self.con.execute(sql, list(params)).fetchall()
 
-    def batches(self, sql: str, params: Sequence[object] = (), *, size: int = BATCH_ROWS) -> pa.RecordBatchReader:
+    def batches(
+        self, sql: str, params: Sequence[object] = (), *, size: int = BATCH_ROWS
+    ) -> pa.RecordBatchReader:
         """Stream a query's rows."""
         return self.con.sql(sql, params=list(params)).to_arrow_reader(size)
 
@@ -66,8 +69,15 @@ class Workbench:
         reader = self.batches(sql)
         wanted = schema or reader.schema
         return self.staging.write_batches(
-            (pa.Table.from_batches([batch]).select(wanted.names).cast(wanted).combine_chunks().to_batches()[0]
-             for batch in reader if len(batch)),
+            (
+                pa.Table.from_batches([batch])
+                .select(wanted.names)
+                .cast(wanted)
+                .combine_chunks()
+                .to_batches()[0]
+                for batch in reader
+                if len(batch)
+            ),
             wanted,
             *parts,
         )
@@ -78,13 +88,17 @@ class Workbench:
         def digested() -> Iterator[pa.RecordBatch]:
             for batch in self.batches(sql):
                 if len(batch):
-                    yield from rows.with_digest(pa.Table.from_batches([batch]), spec).combine_chunks().to_batches()
+                    yield from (
+                        rows.with_digest(pa.Table.from_batches([batch]), spec).combine_chunks().to_batches()
+                    )
 
         return self.staging.write_batches(digested(), spec.stored, *parts)
 
 
 @contextmanager
-def workbench(lake: Lake, base: Snapshot | None, staging: Staging, *, memory: str = "512MB") -> Iterator[Workbench]:
+def workbench(
+    lake: Lake, base: Snapshot | None, staging: Staging, *, memory: str = "512MB"
+) -> Iterator[Workbench]:
     """Open a connection with bounded memory that reads nothing but what it is given.
 
     Args:
@@ -94,7 +108,7 @@ def workbench(lake: Lake, base: Snapshot | None, staging: Staging, *, memory: st
         memory: Limit before queries spill to a temporary folder.
     """
     with TemporaryDirectory(prefix="xmodal-spill-") as spill:
-        config = {
+        config: dict[str, Any] = {
             "memory_limit": memory,
             "temp_directory": str(Path(spill)),
             "python_enable_replacements": "false",

@@ -47,7 +47,9 @@ def build(methods: Mapping[str, type[M]], ref: MethodRef) -> M:
     method = methods[ref.name]
     takes = [field.name for field in fields(method)] if is_dataclass(method) else []
     if strangers := sorted(ref.params.keys() - set(takes)):
-        raise InvalidParameter(f"{ref.name!r} takes no {strangers[0]!r}; it takes {', '.join(takes) or 'nothing'}")
+        raise InvalidParameter(
+            f"{ref.name!r} takes no {strangers[0]!r}; it takes {', '.join(takes) or 'nothing'}"
+        )
     try:
         return TypeAdapter(method).validate_python(ref.params)
     except (ValidationError, ValueError) as error:

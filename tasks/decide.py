@@ -21,7 +21,9 @@ from tasks.screen import Screened, filter_of
 NEAR_DUPLICATE = "near-duplicate"
 
 VERDICTS = pa.schema([*DECISIONS.schema, pa.field("position", pa.int32())])
-KEPT = pa.schema([pa.field("id", pa.string()), pa.field("kept", pa.bool_()), pa.field("dropped_by", pa.string())])
+KEPT = pa.schema(
+    [pa.field("id", pa.string()), pa.field("kept", pa.bool_()), pa.field("dropped_by", pa.string())]
+)
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,12 @@ def pairs(job: Job, judged: Judged) -> Decided:
         path = _stage_verdicts(run, verdicts, "pairs.arrow")
         bench.add_staged("pair_verdicts", [path], VERDICTS)
         kept = bench.stage(_KEPT_PAIRS, "decided", "kept-pair.arrow", schema=KEPT)
-    return Decided(decided.merged, (*decided.scores, *judged.paths), (*decided.verdicts, path), {**decided.kept, "pair": kept})
+    return Decided(
+        decided.merged,
+        (*decided.scores, *judged.paths),
+        (*decided.verdicts, path),
+        {**decided.kept, "pair": kept},
+    )
 
 
 _KEPT_PAIRS = """
@@ -112,17 +119,28 @@ def _offer_scores(bench: Workbench, paths: tuple[str, ...]) -> None:
     bench.add_base(SCORES)
     bench.add_staged("staged_scores", paths, SCORES.stored)
     bench.con.execute(
-        "CREATE TEMP VIEW all_scores AS SELECT DISTINCT ON (score_id) subject_id, method, params_digest, value FROM staged_scores "
+        "CREATE TEMP VIEW all_scores AS "
+        "SELECT DISTINCT ON (score_id) subject_id, method, params_digest, value FROM staged_scores "
         "UNION ALL SELECT subject_id, method, params_digest, value FROM base_scores "
         "ANTI JOIN (SELECT DISTINCT score_id FROM staged_scores) USING (score_id)"
     )
 
 
-_NOW = {"media": ("now_media", "media_id"), "text": ("now_texts", "text_id"), "pair": ("now_pairs", "pair_id")}
+_NOW = {
+    "media": ("now_media", "media_id"),
+    "text": ("now_texts", "text_id"),
+    "pair": ("now_pairs", "pair_id"),
+}
 
 
 def _verdicts(
-    bench: Workbench, run: Run, rule: Rule, method: Named, subject: str, position: int, count: Callable[[str, int], None]
+    bench: Workbench,
+    run: Run,
+    rule: Rule,
+    method: Named,
+    subject: str,
+    position: int,
+    count: Callable[[str, int], None],
 ) -> list[dict[str, object]]:
     """Return a row per present subject whose score lies outside the rule."""
     table, id_column = _NOW[subject]
@@ -133,8 +151,12 @@ def _verdicts(
     of_method = [method.name, method_digest(method)]
     at_most = rule.at_most
     if rule.at_most_quantile is not None:
-        cut = bench.rows(f"SELECT quantile_cont(value, {rule.at_most_quantile}) FROM ({scored})", of_method)[0][0]
-        at_most = None if cut is None else max(float(cut), rule.floor if rule.floor is not None else float(cut))  # type: ignore[arg-type]
+        cut = bench.rows(f"SELECT quantile_cont(value, {rule.at_most_quantile}) FROM ({scored})", of_method)[
+            0
+        ][0]
+        at_most = (
+            None if cut is None else max(float(cut), rule.floor if rule.floor is not None else float(cut))
+        )
     bounds, said = [], []
     for name, bound, sign in (("at_least", rule.at_least, "<"), ("at_most", at_most, ">")):
         if bound is not None:
@@ -146,7 +168,16 @@ def _verdicts(
     count(f"{rule.verdict} {subject}: {method.name}", len(outside))
     rule_digest = params_digest(rule.model_dump(mode="json"))
     return [
-        _verdict(run, rule.verdict, subject, str(subject_id), method.name, method_digest(method), rule_digest, position)
+        _verdict(
+            run,
+            rule.verdict,
+            subject,
+            str(subject_id),
+            method.name,
+            method_digest(method),
+            rule_digest,
+            position,
+        )
         | {"value": value, "threshold": ", ".join(said)}
         for subject_id, value in outside
     ]
@@ -170,7 +201,14 @@ def _near_duplicates(
 
 
 def _verdict(
-    run: Run, verdict: str, subject: str, subject_id: str, rule: str, params: str, rule_digest: str, position: int
+    run: Run,
+    verdict: str,
+    subject: str,
+    subject_id: str,
+    rule: str,
+    params: str,
+    rule_digest: str,
+    position: int,
 ) -> dict[str, object]:
     return {
         "decision_id": key(subject_id, rule, rule_digest),

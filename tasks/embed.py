@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -26,8 +26,12 @@ CHUNK = 32  # items decoded ahead while the encoder works on the chunk before
 TEXTS_PER_PICTURE = 4  # a text costs about a quarter of a picture; keeps shards of both alike in time
 
 TO_EMBED = {
-    "media": pa.schema([pa.field("item_id", pa.string()), pa.field("modality", pa.string()), pa.field("item", pa.binary())]),
-    "text": pa.schema([pa.field("item_id", pa.string()), pa.field("modality", pa.string()), pa.field("item", pa.string())]),
+    "media": pa.schema(
+        [pa.field("item_id", pa.string()), pa.field("modality", pa.string()), pa.field("item", pa.binary())]
+    ),
+    "text": pa.schema(
+        [pa.field("item_id", pa.string()), pa.field("modality", pa.string()), pa.field("item", pa.string())]
+    ),
 }
 
 # Vectors are kept for what the rules on items let through; texts only if some kept medium, or none at all, carries them.
@@ -62,7 +66,10 @@ def encode(job: Job, decided: Decided) -> Embedded:
     with job.ledger.step("embed") as step, decided_bench(run, decided) as bench:
         _offer_vectors(run, bench)
         encoder = run.build_encoder()
-        work = [*_staged_media(run, bench, encoder.modalities), *_staged_texts(run, bench, encoder.modalities)]
+        work = [
+            *_staged_media(run, bench, encoder.modalities),
+            *_staged_texts(run, bench, encoder.modalities),
+        ]
         todo = [unit for unit in work if not run.staging.exists("embedded", f"{unit[1]}.arrow")]
         for report in job.workers.map(partial(encode_shard, run), todo, label="embed", gpu=True):
             step.add(report)
@@ -86,7 +93,9 @@ def encode_shard(run: Run, unit: tuple[str, str]) -> ShardReport:
 T = TypeVar("T")
 
 
-def encoded(encoder: Callable[[Sequence[T]], np.ndarray], items: Sequence[object], *, decode: Callable[..., T]) -> np.ndarray:
+def encoded(
+    encoder: Callable[[Any], np.ndarray], items: Sequence[object], *, decode: Callable[..., T]
+) -> np.ndarray:
     """Return the vectors of items, the next chunk being decoded while the encoder works. (N, D) float32."""
     chunks = [items[start : start + CHUNK] for start in range(0, len(items), CHUNK)]
 
@@ -148,21 +157,32 @@ def _staged_media(run: Run, bench: Workbench, modalities: frozenset[str]) -> Ite
     todo = _MEDIA_TODO.format(modalities=sorted(modalities))
     fresh = (
         "SELECT m.media_id AS item_id, m.modality, m.thumbnail AS item FROM staged_media m "
-        f"SEMI JOIN fresh_media f USING (source_id) SEMI JOIN todo t ON t.item_id = m.media_id"
+        "SEMI JOIN fresh_media f USING (source_id) SEMI JOIN todo t ON t.item_id = m.media_id"
     )
     known = (
         "SELECT media_id AS item_id, modality, thumbnail AS item FROM base_media b "
         "ANTI JOIN fresh_media f USING (media_id) SEMI JOIN todo t ON t.item_id = b.media_id"
     )
     bench.con.execute(f"CREATE TEMP TABLE todo AS {todo}")
-    yield from _shards(run, bench, "media", f"SELECT * FROM ({fresh} UNION ALL {known}) ORDER BY item_id", run.recipe.shard_rows)
+    yield from _shards(
+        run,
+        bench,
+        "media",
+        f"SELECT * FROM ({fresh} UNION ALL {known}) ORDER BY item_id",
+        run.recipe.shard_rows,
+    )
 
 
 def _staged_texts(run: Run, bench: Workbench, modalities: frozenset[str]) -> Iterator[tuple[str, str]]:
     if "text" not in modalities:
         return
-    sql = f"SELECT n.text_id AS item_id, 'text' AS modality, n.text AS item FROM now_texts n SEMI JOIN ({_TEXT_TODO}) t ON t.item_id = n.text_id"
-    yield from _shards(run, bench, "text", f"{sql} ORDER BY length(item), item_id", TEXTS_PER_PICTURE * run.recipe.shard_rows)
+    sql = (
+        "SELECT n.text_id AS item_id, 'text' AS modality, n.text AS item FROM now_texts n "
+        f"SEMI JOIN ({_TEXT_TODO}) t ON t.item_id = n.text_id"
+    )
+    yield from _shards(
+        run, bench, "text", f"{sql} ORDER BY length(item), item_id", TEXTS_PER_PICTURE * run.recipe.shard_rows
+    )
 
 
 def _shards(run: Run, bench: Workbench, side: str, sql: str, size: int) -> Iterator[tuple[str, str]]:

@@ -3,7 +3,6 @@
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import lru_cache, partial
@@ -16,7 +15,7 @@ from prefect.cache_policies import NO_CACHE
 from schemas.digests import key, text_digest
 from schemas.errors import BadInput
 from schemas.items import ITEM_SCHEMA, Inspected, Item
-from schemas.recipes import SourceRef
+from schemas.recipes import InspectRecipe, SourceRef
 from schemas.settings import DecodeLimits, Settings
 from schemas.tables import MEDIA, QUARANTINE, SOURCES
 from storage.workbench import workbench
@@ -37,7 +36,10 @@ _FACTS = [
 _GIVEN = ["uri", "concept", "licence", "credit", "extra"]
 
 STAGED_MEDIA = pa.schema(
-    [pa.field("source_id", pa.string()), *(MEDIA.schema.field(name).with_nullable(True) for name in _FACTS + _GIVEN)]
+    [
+        pa.field("source_id", pa.string()),
+        *(MEDIA.schema.field(name).with_nullable(True) for name in _FACTS + _GIVEN),
+    ]
 )
 STAGED_TEXTS = pa.schema(
     [
@@ -55,11 +57,25 @@ STAGED_TEXTS = pa.schema(
 STAGED_SOURCES = pa.schema(
     [
         SOURCES.schema.field(name)
-        for name in ("source_id", "source", "locator", "fingerprint", "media_id", "text_ids", "status", "reason")
+        for name in (
+            "source_id",
+            "source",
+            "locator",
+            "fingerprint",
+            "media_id",
+            "text_ids",
+            "status",
+            "reason",
+        )
     ]
 )
 STAGED_QUARANTINE = QUARANTINE.schema
-STAGED = {"media": STAGED_MEDIA, "texts": STAGED_TEXTS, "sources": STAGED_SOURCES, "quarantine": STAGED_QUARANTINE}
+STAGED = {
+    "media": STAGED_MEDIA,
+    "texts": STAGED_TEXTS,
+    "sources": STAGED_SOURCES,
+    "quarantine": STAGED_QUARANTINE,
+}
 
 
 @dataclass(frozen=True)
@@ -101,7 +117,9 @@ def plan(job: Job) -> Planned:
         )
         shards, items = [], 0
         for number, rows in enumerate(_even(changed, run.recipe.shard_rows)):
-            shard = f"{number:05d}-{key(*rows['source_id'].to_pylist(), *rows['fingerprint'].to_pylist())[:12]}"
+            shard = (
+                f"{number:05d}-{key(*rows['source_id'].to_pylist(), *rows['fingerprint'].to_pylist())[:12]}"
+            )
             staging.write(rows, "planned", f"{shard}.arrow")
             shards.append(shard)
             items += len(rows)
@@ -113,7 +131,7 @@ def plan(job: Job) -> Planned:
         planned = Planned(
             tuple(shards),
             items,
-            listed=int(bench.rows("SELECT count(*) FROM listed")[0][0]),  # type: ignore[call-overload]
+            listed=int(bench.rows("SELECT count(*) FROM listed")[0][0]),
             removed=len(staging.read(removed)),
         )
         step.items = planned.listed
@@ -128,8 +146,12 @@ def inspect(job: Job, planned: Planned) -> Planned:
     """Read, check and decode every planned item; what was done before a kill is not done again."""
     run = job.run
     with job.ledger.step("inspect") as step:
-        todo = [shard for shard in planned.shards if not run.staging.exists("inspected", "done", f"{shard}.arrow")]
-        step.count("items staged before", 0 if len(todo) == len(planned.shards) else len(planned.shards) - len(todo))
+        todo = [
+            shard for shard in planned.shards if not run.staging.exists("inspected", "done", f"{shard}.arrow")
+        ]
+        step.count(
+            "items staged before", 0 if len(todo) == len(planned.shards) else len(planned.shards) - len(todo)
+        )
         for report in job.workers.map(partial(inspect_shard, run), todo, label="inspect"):
             step.add(report)
     return planned
@@ -158,7 +180,11 @@ def inspect_shard(run: Run, shard: str) -> ShardReport:
             written += rows_of.nbytes
             run.staging.write(rows_of, "inspected", table, f"{shard}.arrow")
         run.staging.write(pa.table({"shard": [shard]}), "inspected", "done", f"{shard}.arrow")
-    counts = {"media": len(found["media"]), "texts": len(found["texts"]), "quarantined": len(found["quarantine"])}
+    counts = {
+        "media": len(found["media"]),
+        "texts": len(found["texts"]),
+        "quarantined": len(found["quarantine"]),
+    }
     return ShardReport(counts, len(items), cpu[0], 0.0, read_bytes_total, written)
 
 
@@ -179,8 +205,8 @@ def _resolved(ref: SourceRef) -> SourceRef:
     """Return the source, a corpus replaced by its manifest (fetched if it is not there)."""
     if ref.kind != "corpus":
         return ref
-    from tasks.catalog import build  # the one place that turns a corpus into a manifest
     from schemas.recipes import MethodRef
+    from tasks.catalog import build  # the one place that turns a corpus into a manifest
 
     corpus = build(CORPORA, MethodRef(name=ref.location))
     manifest = corpus.get(Settings().cache, report=lambda line: None)
@@ -267,18 +293,23 @@ def _opened(run: Run, uri: str, name: str) -> tuple[bytes | LocalBytes, str] | B
 
 def _fetched(run: Run, items: list[dict[str, object]]) -> dict[int, bytes | BadInput]:
     """Download the shard's URLs side by side."""
-    numbers = [n for n, item in enumerate(items) if str(item["uri"]).startswith(("http://", "https://")) and not item["problem"]]
+    numbers = [
+        n
+        for n, item in enumerate(items)
+        if str(item["uri"]).startswith(("http://", "https://")) and not item["problem"]
+    ]
     if not numbers:
         return {}
     urls = [str(items[n]["uri"]) for n in numbers]
-    downloads = fetch_many(urls, limits=run.fetch, max_bytes=run.decode.max_bytes, allow_private=run.allow_private)
+    downloads = fetch_many(
+        urls, limits=run.fetch, max_bytes=run.decode.max_bytes, allow_private=run.allow_private
+    )
     return {numbers[index]: outcome for index, outcome in downloads}
 
 
 @lru_cache(maxsize=1)
-def _shared_decoder(inspect: object, limits: DecodeLimits) -> Decoder:
-    stack = ExitStack()  # the decoder lives as long as its worker
-    return stack.enter_context(Decoder(inspect, limits))  # type: ignore[arg-type]
+def _shared_decoder(recipe: InspectRecipe, limits: DecodeLimits) -> Decoder:
+    return Decoder(recipe, limits)  # lives as long as its worker: starting one costs more than a few files
 
 
 def _decoder(run: Run) -> Decoder:
@@ -338,7 +369,15 @@ def _source(item: dict[str, object], **found: object) -> dict[str, object]:
 
 
 def _quarantined(run: Run, item: dict[str, object], error: BadInput) -> dict[str, object]:
-    stage = "list" if item["problem"] else "text" if error.reason in _TEXT_REASONS else "fetch" if error.reason in _FETCH_REASONS else "decode"
+    stage = (
+        "list"
+        if item["problem"]
+        else "text"
+        if error.reason in _TEXT_REASONS
+        else "fetch"
+        if error.reason in _FETCH_REASONS
+        else "decode"
+    )
     return {
         "quarantine_id": key(str(item["source_id"]), str(item["fingerprint"]), stage, error.reason),
         **{name: item[name] for name in ("source_id", "source", "locator")},
@@ -356,11 +395,11 @@ def _quarantined(run: Run, item: dict[str, object], error: BadInput) -> dict[str
 
 
 _TEXT_REASONS = frozenset({"missing-text", "bad-encoding", "nul-bytes", "text-too-long"})
-_FETCH_REASONS = frozenset({"missing-file", "unreadable", "bad-url", "blocked-address", "wrong-content-type", "download-failed"})
+_FETCH_REASONS = frozenset(
+    {"missing-file", "unreadable", "bad-url", "blocked-address", "wrong-content-type", "download-failed"}
+)
 
 
 def _quoted(text: str) -> str:
     """Return an SQL string literal."""
     return "'" + text.replace("'", "''") + "'"
-
-

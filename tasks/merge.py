@@ -5,8 +5,8 @@ recorded here; what becomes of them is a rule of the recipe. Every result is nar
 its size is that of the keys.
 """
 
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,11 +21,17 @@ from tasks.ingest import STAGED, Planned
 from tasks.run import Job, Run
 
 NOW_SOURCES = pa.schema(
-    [SOURCES.schema.field(n) for n in ("source_id", "source", "locator", "fingerprint", "media_id", "text_ids", "status")]
+    [
+        SOURCES.schema.field(n)
+        for n in ("source_id", "source", "locator", "fingerprint", "media_id", "text_ids", "status")
+    ]
     + [pa.field("quarantine_reason", pa.string()), pa.field("present", pa.bool_())]
 )
 NOW_MEDIA = pa.schema(
-    [MEDIA.schema.field(n) for n in ("media_id", "modality", "width_px", "height_px", "phash", "locators", "present")]
+    [
+        MEDIA.schema.field(n)
+        for n in ("media_id", "modality", "width_px", "height_px", "phash", "locators", "present")
+    ]
 )
 NOW_TEXTS = pa.schema([TEXTS.schema.field(n) for n in ("text_id", "text", "present")])
 NOW_PAIRS = pa.schema([PAIRS.schema.field(n) for n in ("pair_id", "media_id", "text_id", "role", "present")])
@@ -109,7 +115,10 @@ def merge(job: Job, planned: Planned) -> Merged:
             step.count(f"{name.removeprefix('now_')} present", _count(bench, f"{name} WHERE present"))
         clusters = _clusters(run, bench)
         run.staging.write(clusters, "merged", "clusters.arrow")
-        step.count("near-duplicates", int(np.sum(clusters["media_id"].to_numpy() != clusters["cluster_id"].to_numpy())))
+        step.count(
+            "near-duplicates",
+            int(np.sum(clusters["media_id"].to_numpy() != clusters["cluster_id"].to_numpy())),
+        )
     return Merged(planned)
 
 
@@ -128,7 +137,9 @@ def _inspected(run: Run, planned: Planned) -> Iterator[Workbench]:
         bench.add_base(SOURCES, MEDIA, TEXTS, PAIRS)
         for table, schema in STAGED.items():
             bench.add_staged(f"staged_{table}", planned.paths(run, table), schema)
-        bench.add_staged("removed", [run.staging.path("removed.arrow")], pa.schema([pa.field("source_id", pa.string())]))
+        bench.add_staged(
+            "removed", [run.staging.path("removed.arrow")], pa.schema([pa.field("source_id", pa.string())])
+        )
         yield bench
 
 
@@ -147,4 +158,4 @@ def _clusters(run: Run, bench: Workbench) -> pa.Table:
 
 
 def _count(bench: Workbench, what: str) -> int:
-    return int(bench.rows(f"SELECT count(*) FROM {what}")[0][0])  # type: ignore[call-overload]
+    return int(bench.rows(f"SELECT count(*) FROM {what}")[0][0])

@@ -7,13 +7,24 @@ from datetime import UTC, datetime
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from schemas.tables import DECISIONS, MEDIA, PAIRS, QUARANTINE, RUNS, SCORES, SOURCES, TEXTS, TableSpec, embeddings
+from schemas.tables import (
+    DECISIONS,
+    MEDIA,
+    PAIRS,
+    QUARANTINE,
+    RUNS,
+    SCORES,
+    SOURCES,
+    TEXTS,
+    TableSpec,
+    embeddings,
+)
 from storage.lake import Writer
 from storage.versions import Snapshot
 from storage.workbench import Workbench
 from tasks.decide import VERDICTS, Decided, decided_bench
 from tasks.embed import Embedded
-from tasks.run import Job, Ledger, Run, code_version
+from tasks.run import Job, Ledger, code_version
 
 _STATE = "s.present, s.kept, s.dropped_by"
 _FACTS = ", ".join(
@@ -147,7 +158,9 @@ def record(job: Job, snapshot: Snapshot | None, *, message: str = "") -> None:
     """Append the run to `runs`: what ran, on what, what it counted and what it cost."""
     run, ledger = job.run, job.ledger
     wrote = snapshot is not None and (run.base is None or snapshot.snapshot_id != run.base.snapshot_id)
-    totals = {name: sum(getattr(step, name) for step in ledger.steps) for name in ("wall_s", "cpu_s", "gpu_s")}
+    totals = {
+        name: sum(getattr(step, name) for step in ledger.steps) for name in ("wall_s", "cpu_s", "gpu_s")
+    }
     kept = ledger.counts().get("items", {}).get("kept", 0)
     row = {
         "run_id": run.run_id,
@@ -164,7 +177,9 @@ def record(job: Job, snapshot: Snapshot | None, *, message: str = "") -> None:
         "versions_written": json.dumps(snapshot.versions if snapshot and wrote else {}),
         "counts": json.dumps(ledger.counts()),
         "costs": json.dumps(ledger.costs()),
-        "cost_per_1000_kept": json.dumps({n: round(v * 1000 / kept, 3) for n, v in totals.items()} if kept and wrote else {}),
+        "cost_per_1000_kept": json.dumps(
+            {n: round(v * 1000 / kept, 3) for n, v in totals.items()} if kept and wrote else {}
+        ),
         "message": message,
         "started_at": ledger.started_at,
         "finished_at": datetime.now(UTC),
@@ -175,18 +190,20 @@ def record(job: Job, snapshot: Snapshot | None, *, message: str = "") -> None:
 def _reconcile(bench: Workbench, ledger: Ledger) -> None:
     """Count every item of the sources once: in = kept + merged + filtered + quarantined."""
     with ledger.step("items") as step:
-        for outcome, reason, n in bench.rows("SELECT outcome, reason, count(*) FROM outcomes GROUP BY ALL ORDER BY ALL"):
-            step.count(str(outcome), int(n))  # type: ignore[call-overload]
+        for outcome, reason, n in bench.rows(
+            "SELECT outcome, reason, count(*) FROM outcomes GROUP BY ALL ORDER BY ALL"
+        ):
+            step.count(str(outcome), int(n))
             if reason and outcome in ("filtered", "quarantined"):
-                step.count(f"{outcome}: {reason}", int(n))  # type: ignore[call-overload]
-        step.count("in", int(bench.rows("SELECT count(*) FROM now_sources WHERE present")[0][0]))  # type: ignore[call-overload]
+                step.count(f"{outcome}: {reason}", int(n))
+        step.count("in", int(bench.rows("SELECT count(*) FROM now_sources WHERE present")[0][0]))
     with ledger.step("pairs") as step:
-        step.count("in", int(bench.rows("SELECT count(*) FROM now_pairs WHERE present")[0][0]))  # type: ignore[call-overload]
+        step.count("in", int(bench.rows("SELECT count(*) FROM now_pairs WHERE present")[0][0]))
         sql = (
             "SELECT k.kept, k.dropped_by, count(*) FROM kept_pair k JOIN now_pairs n ON n.pair_id = k.id "
             "WHERE n.present GROUP BY ALL ORDER BY ALL"
         )
         for kept, rule, n in bench.rows(sql):
-            step.count("kept" if kept is not False else f"filtered: {rule}", int(n))  # type: ignore[call-overload]
+            step.count("kept" if kept is not False else f"filtered: {rule}", int(n))
             if kept is False:
-                step.count("filtered", int(n))  # type: ignore[call-overload]
+                step.count("filtered", int(n))

@@ -164,7 +164,11 @@ class Ledger:
         """Return costs by step, rounded to milliseconds."""
         rows = [asdict(step) for step in self.steps]
         return [
-            {name: round(value, 3) if isinstance(value, float) else value for name, value in row.items() if name != "counts"}
+            {
+                name: round(value, 3) if isinstance(value, float) else value
+                for name, value in row.items()
+                if name != "counts"
+            }
             for row in rows
         ]
 
@@ -224,7 +228,9 @@ R = TypeVar("R")
 class Workers(Protocol):
     """Where shards are worked on: this process, a local Dask cluster, or someone's scheduler."""
 
-    def map(self, function: Callable[[T], R], shards: Sequence[T], *, label: str, gpu: bool = False) -> Iterator[R]:
+    def map(
+        self, function: Callable[[T], R], shards: Sequence[T], *, label: str, gpu: bool = False
+    ) -> Iterator[R]:
         """Yield a result per shard, as they finish. Nothing is started when there are no shards."""
         ...
 
@@ -232,8 +238,15 @@ class Workers(Protocol):
 class Plan(Protocol):
     """What a plan says of its size."""
 
-    items: int
-    removed: int
+    @property
+    def items(self) -> int:
+        """New and changed items."""
+        ...
+
+    @property
+    def removed(self) -> int:
+        """Items that are gone."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,9 @@ def judge(job: Job, embedded: Embedded) -> Judged:
         paths = []
         for rule in run.recipe.pair_rules:
             scorer = build(NOISE_SCORERS, rule.method)
-            tables = _by_table(run, bench, scorer) if scorer.scope == "table" else _by_chunk(run, bench, scorer)
+            tables = (
+                _by_table(run, bench, scorer) if scorer.scope == "table" else _by_chunk(run, bench, scorer)
+            )
             name = f"{scorer.name}-{method_digest(scorer)[:8]}.arrow"
             batches = (batch for table in tables for batch in table.to_batches())
             paths.append(run.staging.write_batches(batches, SCORES.stored, "judged", name))
@@ -79,7 +81,7 @@ def _by_table(run: Run, bench: Workbench, scorer: NoiseScorer) -> Iterator[pa.Ta
         "SELECT count(*) FROM base_scores WHERE method = ? AND params_digest = ? AND inputs = ?",
         [scorer.name, method_digest(scorer), inputs],
     )
-    if int(found[0][0]) >= len(ids) > 0:  # type: ignore[call-overload]
+    if int(found[0][0]) >= len(ids) > 0:
         return
     tables = list(_with_vectors(bench, _KEPT_PAIRS, CHUNK))
     if not tables:
@@ -102,9 +104,13 @@ def _with_vectors(bench: Workbench, pairs_sql: str, size: int) -> Iterator[pa.Ta
 
 def _batch(rows_of: pa.Table) -> PairBatch:
     _, group = np.unique(rows_of["cluster_id"].to_numpy(zero_copy_only=False), return_inverse=True)
-    return PairBatch(_matrix(rows_of["media_vec"]), _matrix(rows_of["text_vec"]), group=group.astype(np.int64))
+    return PairBatch(
+        _matrix(rows_of["media_vec"]), _matrix(rows_of["text_vec"]), group=group.astype(np.int64)
+    )
 
 
 def _matrix(column: pa.ChunkedArray) -> np.ndarray:
     vectors = column.combine_chunks()
-    return vectors.values.to_numpy(zero_copy_only=False).reshape(len(vectors), -1).astype(np.float32, copy=False)
+    return (
+        vectors.values.to_numpy(zero_copy_only=False).reshape(len(vectors), -1).astype(np.float32, copy=False)
+    )

@@ -55,7 +55,11 @@ def screen(job: Job, merged: Merged) -> Screened:
             for shard, path in zip(merged.planned.shards, merged.planned.paths(run, table), strict=True)
         ]
         work += _unscored(run, bench, shard_rules)
-        todo = [unit for unit in work if not run.staging.exists("screened", f"{unit[1]}.arrow")] if shard_rules else []
+        todo = (
+            [unit for unit in work if not run.staging.exists("screened", f"{unit[1]}.arrow")]
+            if shard_rules
+            else []
+        )
         for report in job.workers.map(partial(screen_shard, run), todo, label="filter"):
             step.add(report)
         paths = [run.staging.path("screened", f"{name}.arrow") for _, name, _ in work] if shard_rules else []
@@ -90,7 +94,12 @@ def filter_of(rule: Rule) -> Filter:
 
 
 def score_rows(
-    run: Run, method: Named, subject: str, subject_ids: pa.ChunkedArray | pa.Array, values: np.ndarray, inputs: str
+    run: Run,
+    method: Named,
+    subject: str,
+    subject_ids: pa.ChunkedArray | pa.Array,
+    values: np.ndarray,
+    inputs: str,
 ) -> pa.Table:
     """Return rows of `scores`, one per subject whose value is not NaN.
 
@@ -150,11 +159,16 @@ def _unscored(run: Run, bench: Workbench, rules: list[Rule]) -> list[tuple[str, 
         )
         for number, batch in enumerate(reader):
             name = f"{subject}-base-{number:05d}"
-            work.append((subject, name, run.staging.write(pa.Table.from_batches([batch]), "unscored", f"{name}.arrow")))
+            work.append(
+                (
+                    subject,
+                    name,
+                    run.staging.write(pa.Table.from_batches([batch]), "unscored", f"{name}.arrow"),
+                )
+            )
     return work
 
 
 def _inputs(subjects: pa.Table) -> str:
     """Digest a whole table: a table-scope score is a function of all of it."""
     return key(*(str(column.to_pylist()) for column in subjects.columns))
-

@@ -52,7 +52,13 @@ class Results:
 
 
 def search(
-    lake: Lake, text: str | None = None, *, image: Path | None = None, k: int = 10, at: str | None = None, encoder: str | None = None
+    lake: Lake,
+    text: str | None = None,
+    *,
+    image: Path | None = None,
+    k: int = 10,
+    at: str | None = None,
+    encoder: str | None = None,
 ) -> Results:
     """Return the k kept media nearest to a text or a picture.
 
@@ -102,13 +108,20 @@ def _pixels(image: Path | None) -> np.ndarray:
 def _hits(lake: Lake, snapshot: Snapshot, found: Sequence[Neighbour]) -> list[Hit]:
     ids = [neighbour.item_id for neighbour in found]
     columns = ["media_id", "uri", "thumbnail", "licence"]
-    media = {row["media_id"]: row for row in vectors.by_ids(lake, snapshot, "media", "media_id", ids, columns).to_pylist()}
-    pairs = vectors.by_ids(lake, snapshot, "pairs", "media_id", ids, ["media_id", "text_id", "kept", "present"]).to_pylist()
+    media = {
+        row["media_id"]: row
+        for row in vectors.by_ids(lake, snapshot, "media", "media_id", ids, columns).to_pylist()
+    }
+    pairs = vectors.by_ids(
+        lake, snapshot, "pairs", "media_id", ids, ["media_id", "text_id", "kept", "present"]
+    ).to_pylist()
     pairs = [pair for pair in pairs if pair["present"] and pair["kept"] is not False]
     text_ids = sorted({pair["text_id"] for pair in pairs})
     texts = {
         row["text_id"]: row["text"]
-        for row in vectors.by_ids(lake, snapshot, "texts", "text_id", text_ids, ["text_id", "text"]).to_pylist()
+        for row in vectors.by_ids(
+            lake, snapshot, "texts", "text_id", text_ids, ["text_id", "text"]
+        ).to_pylist()
     }
     of_medium: dict[str, list[str]] = {}
     for pair in pairs:

@@ -2,6 +2,7 @@
 
 import unicodedata
 from functools import lru_cache
+from typing import Any
 
 from schemas.errors import BadInput
 
@@ -17,13 +18,19 @@ def checked(text: str, max_chars: int) -> str:
         BadInput: It is empty, too long, or holds NUL bytes or half a surrogate pair.
     """
     if "\x00" in text:
-        raise BadInput("nul-bytes", f"NUL at character {text.index(chr(0))} of {len(text)}; remove it from the source")
+        raise BadInput(
+            "nul-bytes", f"NUL at character {text.index(chr(0))} of {len(text)}; remove it from the source"
+        )
     if len(text) > max_chars:
-        raise BadInput("text-too-long", f"{len(text):,} characters; the limit is {max_chars:,} (inspect.text_max_chars)")
+        raise BadInput(
+            "text-too-long", f"{len(text):,} characters; the limit is {max_chars:,} (inspect.text_max_chars)"
+        )
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise BadInput("bad-encoding", f"not valid Unicode: {error.reason}", error_class="UnicodeEncodeError") from error
+        raise BadInput(
+            "bad-encoding", f"not valid Unicode: {error.reason}", error_class="UnicodeEncodeError"
+        ) from error
     if not (stripped := unicodedata.normalize("NFC", text).strip()):
         raise BadInput("missing-text", "the text is empty or white space")
     return stripped
@@ -44,7 +51,7 @@ def detected_language(text: str) -> str:
 
 
 @lru_cache(maxsize=1)
-def _identifier() -> "LanguageIdentifier":  # noqa: F821 - imported below
+def _identifier() -> Any:
     from py3langid.langid import MODEL_FILE, LanguageIdentifier  # reads its model for a second
 
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)

@@ -51,7 +51,9 @@ def media_folder(tmp_path: Path) -> Path:
     folder = tmp_path / "media"
     for seed in range(12):
         write_picture(folder / f"{seed:02d}.png", seed)
-        (folder / f"{seed:02d}.txt").write_text(f"picture number {seed} of a dozen coloured blocks", encoding="utf-8")
+        (folder / f"{seed:02d}.txt").write_text(
+            f"picture number {seed} of a dozen coloured blocks", encoding="utf-8"
+        )
     return folder
 
 

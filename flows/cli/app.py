@@ -2,6 +2,7 @@
 
 import os
 import sys
+import traceback
 from typing import Annotated
 
 import typer
@@ -36,21 +37,29 @@ app.add_typer(decisions.app, name="decisions")
 
 @app.callback()
 def _every_command(
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the orchestrator's log too.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show the orchestrator's log too.")
+    ] = False,
 ) -> None:
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if verbose else "ERROR")
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if verbose else "CRITICAL")
 
 
 def main() -> None:
     """Run a command. Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 the lake is busy."""
     try:
         app()
-    except LakeBusy as error:
-        print(f"xmodal: {error}", file=sys.stderr)
-        sys.exit(3)
     except XmodalError as error:
-        print(f"xmodal: {type(error).__name__}: {error}", file=sys.stderr)
-        sys.exit(1)
+        name = "" if isinstance(error, LakeBusy) else f"{type(error).__name__}: "
+        print(f"xmodal: {name}{' '.join(str(error).split())}", file=sys.stderr)
+        _let_go(error)
+        sys.exit(3 if isinstance(error, LakeBusy) else 1)
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Drop what an error's frames hold: an open connection of DuckDB complains at exit, at length."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 if __name__ == "__main__":

@@ -22,10 +22,16 @@ def curate(
 
 
 def ingest(
-    source: Annotated[str, typer.Argument(help="A folder, manifest, tar shards, list of URLs, or the name of a corpus.")],
+    source: Annotated[
+        str, typer.Argument(help="A folder, manifest, tar shards, list of URLs, or the name of a corpus.")
+    ],
     lake: LakeOption = None,
-    kind: Annotated[str | None, typer.Option(help="folder, manifest, webdataset, urls or corpus; guessed by default.")] = None,
-    name: Annotated[str | None, typer.Option(help="Names the source in the lake; part of its items' identity.")] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="folder, manifest, webdataset, urls or corpus; guessed by default.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Names the source in the lake; part of its items' identity.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Take in media and texts without judging them; a curation decides later."""
@@ -42,7 +48,9 @@ def ingest(
 
 def maintain(
     lake: LakeOption = None,
-    keep: Annotated[int, typer.Option(min=1, help="Newest snapshots to keep whole, beside the tagged ones.")] = 10,
+    keep: Annotated[
+        int, typer.Option(min=1, help="Newest snapshots to keep whole, beside the tagged ones.")
+    ] = 10,
     as_json: JsonOption = False,
 ) -> None:
     """Compact tables and let old versions go; tagged snapshots stay whole."""
@@ -56,7 +64,9 @@ def maintain(
     say(f"compacted: {merged}; snapshots let go: {len(done.expired)}; freed {done.freed_bytes / 1e6:.1f} MB")
 
 
-def run_curate(recipe: Any, lake: str, *, as_json: bool = False, replay: tuple[str, ...] = ()) -> dict[str, Any]:
+def run_curate(
+    recipe: Any, lake: str, *, as_json: bool = False, replay: tuple[str, ...] = ()
+) -> dict[str, Any]:
     """Run the curate flow with progress, report it, and return its row of `runs`."""
     from flows.curate import curate as flow
 
@@ -76,12 +86,21 @@ def report(lake: str, *, as_json: bool = False) -> dict[str, Any]:
         print_json(row | {"counts": counts, "costs": costs})
         return row
     if row["status"] == "unchanged":
-        say(f"Nothing changed: {counts['plan']['listed']} items as before; the snapshot is still {row['read_snapshot']}.")
+        say(
+            f"Nothing changed: {counts['plan']['listed']} items as before; the snapshot is still {row['read_snapshot']}."
+        )
         return row
     items, pairs = counts["items"], counts["pairs"]
     say(f"Snapshot {row['written_snapshot']} of {lake}, from {row['read_snapshot'] or 'nothing'}.")
     accounts = [
-        (what, c.get("in", 0), c.get("kept", 0), c.get("merged", 0), c.get("filtered", 0), c.get("quarantined", 0))
+        (
+            what,
+            c.get("in", 0),
+            c.get("kept", 0),
+            c.get("merged", 0),
+            c.get("filtered", 0),
+            c.get("quarantined", 0),
+        )
         for what, c in (("items", items), ("pairs", pairs))
     ]
     show("", ("", "in", "kept", "merged", "filtered", "quarantined"), accounts)
@@ -93,6 +112,10 @@ def report(lake: str, *, as_json: bool = False) -> dict[str, Any]:
     ]
     if reasons:
         show("Why", ("of", "outcome", "reason", "n"), reasons)
-    spent = [(c["step"], c["items"], f"{c['wall_s']:.1f}", f"{c['cpu_s']:.1f}") for c in costs if c["wall_s"] >= 0.05]
+    spent = [
+        (c["step"], c["items"], f"{c['wall_s']:.1f}", f"{c['cpu_s']:.1f}")
+        for c in costs
+        if c["wall_s"] >= 0.05
+    ]
     show("Where time went", ("step", "items", "wall s", "CPU s"), spent)
     return row

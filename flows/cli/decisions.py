@@ -22,16 +22,35 @@ def list_decisions(
     from storage import lake as lakes
 
     opened = lakes.open(lake_uri(lake))
-    rows = [row for row in opened.read("decisions", at=at).to_pylist() if row["active"] and rule in (None, row["rule"])]
+    rows = [
+        row
+        for row in opened.read("decisions", at=at).to_pylist()
+        if row["active"] and rule in (None, row["rule"])
+    ]
     if as_json:
         print_json(rows)
         return
     if rule is None:
         counts = Counter((row["rule"], row["verdict"], row["subject"], row["threshold"]) for row in rows)
-        show("", ("rule", "verdict", "subject", "threshold", "n"), [(*what, n) for what, n in counts.most_common()])
+        show(
+            "",
+            ("rule", "verdict", "subject", "threshold", "n"),
+            [(*what, n) for what, n in counts.most_common()],
+        )
         return
-    texts = dict(zip(*(opened.read("texts", at=at, columns=["text_id", "text"])[c].to_pylist() for c in ("text_id", "text")), strict=True))
-    pairs = {row["pair_id"]: texts[row["text_id"]] for row in opened.read("pairs", at=at, columns=["pair_id", "text_id"]).to_pylist()}
+    texts = dict(
+        zip(
+            *(
+                opened.read("texts", at=at, columns=["text_id", "text"])[c].to_pylist()
+                for c in ("text_id", "text")
+            ),
+            strict=True,
+        )
+    )
+    pairs = {
+        row["pair_id"]: texts[row["text_id"]]
+        for row in opened.read("pairs", at=at, columns=["pair_id", "text_id"]).to_pylist()
+    }
     listed = [
         (row["subject"], row["subject_id"][:16], f"{row['value']:.3f}" if row["value"] is not None else "", row["threshold"],
          (texts | pairs).get(row["subject_id"], "")[:70])

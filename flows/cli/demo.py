@@ -24,6 +24,9 @@ def demo(lake: Annotated[str, typer.Option(help="Folder of the demo's lake.")] =
     for command, what in (
         (f'.venv/bin/xmodal search "a red flower" --lake {lake} --open', "a search, with pictures"),
         (f".venv/bin/xmodal status --lake {lake}", "what ran, and where time went"),
-        (f".venv/bin/xmodal curate demo --lake {lake}", "the same again: nothing changed, so nothing is done"),
+        (
+            f".venv/bin/xmodal curate demo --lake {lake}",
+            "the same again: nothing changed, so nothing is done",
+        ),
     ):
         say(f"  {command}\n      {what}")

@@ -34,11 +34,21 @@ def doctor(lake: LakeOption = None, as_json: JsonOption = False) -> None:
         try:
             findings += check()
         except Exception as error:  # a check that fails is itself a finding
-            findings.append(Finding(getattr(check, "__name__", "check").strip("_"), "problem", f"{type(error).__name__}: {error}"))
+            findings.append(
+                Finding(
+                    getattr(check, "__name__", "check").strip("_"),
+                    "problem",
+                    f"{type(error).__name__}: {error}",
+                )
+            )
     if as_json:
         print_json(findings)
     else:
-        show("", ("check", "", "found", "what to do"), [(f.check, f.state, f.found, f.advice) for f in findings])
+        show(
+            "",
+            ("check", "", "found", "what to do"),
+            [(f.check, f.state, f.found, f.advice) for f in findings],
+        )
     if any(finding.state == "problem" for finding in findings):
         raise typer.Exit(1)
     if not as_json:
@@ -62,15 +72,28 @@ def _versions() -> list[Finding]:
     from packaging.version import Version
 
     ours = ".".join(map(str, sys.version_info[:3]))
-    findings = [Finding("python", "ok" if sys.version_info >= (3, 11) else "problem", ours, "" if sys.version_info >= (3, 11) else "use 3.11 or newer")]
+    findings = [
+        Finding(
+            "python",
+            "ok" if sys.version_info >= (3, 11) else "problem",
+            ours,
+            "" if sys.version_info >= (3, 11) else "use 3.11 or newer",
+        )
+    ]
     for package, (low, high) in _TRIED.items():
         try:
             found = version(package)
         except PackageNotFoundError:
-            findings.append(Finding(package, "problem", "not installed", "install with the constraints file: make install"))
+            findings.append(
+                Finding(
+                    package, "problem", "not installed", "install with the constraints file: make install"
+                )
+            )
             continue
         fits = Version(low) <= Version(found) < Version(high)
-        advice = "" if fits else f"tried with {low} up to {high}; install with the constraints file: make install"
+        advice = (
+            "" if fits else f"tried with {low} up to {high}; install with the constraints file: make install"
+        )
         findings.append(Finding(package, "ok" if fits else "problem", found, advice))
     return findings
 
@@ -80,20 +103,33 @@ def _torch() -> list[Finding]:
 
     try:
         version("torchvision")
-        vision = Finding("torchvision", "note", version("torchvision"), "not needed; beside a CPU torch it can break transformers: uninstall it")
+        vision = Finding(
+            "torchvision",
+            "note",
+            version("torchvision"),
+            "not needed; beside a CPU torch it can break transformers: uninstall it",
+        )
     except PackageNotFoundError:
         vision = Finding("torchvision", "ok", "absent, as it should be")
-    devices = f"{torch.cuda.device_count()} CUDA devices" if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
+    devices = (
+        f"{torch.cuda.device_count()} CUDA devices"
+        if torch.cuda.is_available()
+        else f"CPU, {torch.get_num_threads()} threads"
+    )
     return [Finding("torch", "ok", f"{torch.__version__}, {devices}"), vision]
 
 
 def _decoders() -> list[Finding]:
-    from PIL import features
     from PIL import __version__ as pillow
+    from PIL import features
 
     codecs = [name for name in ("jpg", "zlib", "webp", "avif", "libtiff") if features.check(name)]
     missing = {"jpg", "zlib", "webp"} - set(codecs)
-    state, advice = ("problem", f"Pillow lacks {', '.join(sorted(missing))}: reinstall its wheel") if missing else ("ok", "")
+    state, advice = (
+        ("problem", f"Pillow lacks {', '.join(sorted(missing))}: reinstall its wheel")
+        if missing
+        else ("ok", "")
+    )
     return [
         Finding("pillow", state, f"{pillow} with {', '.join(codecs)}", advice),
         Finding("svg", "ok", f"resvg_py {version('resvg_py')}"),
@@ -108,7 +144,14 @@ def _disk(lake: str) -> list[Finding]:
         folder = folder.parent
     free = shutil.disk_usage(folder).free / 1e9
     low = free < 2
-    return [Finding("disk", "problem" if low else "ok", f"{free:.1f} GB free at {folder}", "free some space: a lake of 8,000 pictures takes 0.2 GB" if low else "")]
+    return [
+        Finding(
+            "disk",
+            "problem" if low else "ok",
+            f"{free:.1f} GB free at {folder}",
+            "free some space: a lake of 8,000 pictures takes 0.2 GB" if low else "",
+        )
+    ]
 
 
 def _lake(lake: str) -> list[Finding]:
@@ -117,11 +160,25 @@ def _lake(lake: str) -> list[Finding]:
 
     place = Place(lake)
     if not place.is_local:
-        return [Finding("lake", "note", lake, "an object store: use one writer at a time unless it honours conditional PUT (If-None-Match)")]
+        return [
+            Finding(
+                "lake",
+                "note",
+                lake,
+                "an object store: use one writer at a time unless it honours conditional PUT (If-None-Match)",
+            )
+        ]
     folder = Path(place.root)
     parent = folder if folder.exists() else next(p for p in folder.parents if p.exists())
     if not os.access(parent, os.W_OK):
-        return [Finding("lake", "problem", f"{parent} is not writable", "choose another folder with --lake or XMODAL_LAKE")]
+        return [
+            Finding(
+                "lake",
+                "problem",
+                f"{parent} is not writable",
+                "choose another folder with --lake or XMODAL_LAKE",
+            )
+        ]
     with tempfile.TemporaryDirectory(dir=parent, prefix=".xmodal-doctor-") as probe:
         from filelock import FileLock
 
@@ -140,13 +197,24 @@ def _prefect() -> list[Finding]:
 
     api = get_current_settings().api.url
     if api is None:
-        return [Finding("prefect server", "ok", f"{prefect.__version__}; none configured: each run starts its own", "")]
+        return [
+            Finding(
+                "prefect server", "ok", f"{prefect.__version__}; none configured: each run starts its own", ""
+            )
+        ]
     import httpx
 
     try:
         httpx.get(f"{api}/health", timeout=5).raise_for_status()
     except httpx.HTTPError as error:
-        return [Finding("prefect server", "problem", f"{api}: {error}", "start it (`prefect server start`) or unset PREFECT_API_URL")]
+        return [
+            Finding(
+                "prefect server",
+                "problem",
+                f"{api}: {error}",
+                "start it (`prefect server start`) or unset PREFECT_API_URL",
+            )
+        ]
     return [Finding("prefect server", "ok", api)]
 
 
@@ -156,19 +224,38 @@ def _dask() -> list[Finding]:
     settings = Settings()
     if settings.dask is None:
         cores = len(os.sched_getaffinity(0))
-        return [Finding("dask", "ok", f"local cluster of {settings.workers or cores} workers on {cores} cores")]
+        return [
+            Finding("dask", "ok", f"local cluster of {settings.workers or cores} workers on {cores} cores")
+        ]
     from distributed import Client
 
     try:
         with Client(settings.dask, timeout=5, set_as_default=False) as client:
             n = len(client.scheduler_info(n_workers=-1)["workers"])
     except OSError as error:
-        return [Finding("dask", "problem", f"{settings.dask}: {error}", "start the scheduler or unset XMODAL_DASK")]
-    return [Finding("dask", "ok" if n else "problem", f"{settings.dask}: {n} workers", "" if n else "start workers: dask worker ADDRESS")]
+        return [
+            Finding(
+                "dask", "problem", f"{settings.dask}: {error}", "start the scheduler or unset XMODAL_DASK"
+            )
+        ]
+    return [
+        Finding(
+            "dask",
+            "ok" if n else "problem",
+            f"{settings.dask}: {n} workers",
+            "" if n else "start workers: dask worker ADDRESS",
+        )
+    ]
 
 
 def _debian() -> list[Finding]:
     has = [tool for tool in ("apt-get", "dpkg-deb") if shutil.which(tool)]
     if len(has) == 2:
-        return [Finding("debian", "ok", "apt-get and dpkg-deb: the clipart and stamps corpora can be fetched")]
-    return [Finding("debian", "note", "no apt-get or dpkg-deb", "only needed for `xmodal corpora get clipart|stamps`")]
+        return [
+            Finding("debian", "ok", "apt-get and dpkg-deb: the clipart and stamps corpora can be fetched")
+        ]
+    return [
+        Finding(
+            "debian", "note", "no apt-get or dpkg-deb", "only needed for `xmodal corpora get clipart|stamps`"
+        )
+    ]

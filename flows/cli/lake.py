@@ -29,14 +29,22 @@ def tables(
     if table in LOGS:
         found = opened.read(table).slice(0, rows)
     else:
-        names = [f.name for f in opened.dataset(table, at).schema if f.name not in ("thumbnail", "vector", "row_digest")]
+        names = [
+            f.name
+            for f in opened.dataset(table, at).schema
+            if f.name not in ("thumbnail", "vector", "row_digest")
+        ]
         found = opened.dataset(table, at).to_table(columns=names, limit=rows)
     if as_json:
         print_json(found.to_pylist())
         return
     show(table, ("column", "type"), [(field.name, field.type) for field in found.schema])
     for row in found.to_pylist():
-        show("", ("column", "value"), [(name, str(value)[:120]) for name, value in row.items() if value is not None])
+        show(
+            "",
+            ("column", "value"),
+            [(name, str(value)[:120]) for name, value in row.items() if value is not None],
+        )
 
 
 def snapshots(lake: LakeOption = None, as_json: JsonOption = False) -> None:
@@ -58,7 +66,9 @@ def snapshots(lake: LakeOption = None, as_json: JsonOption = False) -> None:
 
 def tag(
     name: Annotated[str, typer.Argument(help="The tag.")],
-    snapshot: Annotated[str | None, typer.Argument(help="Where it shall point; left out: where does it?")] = None,
+    snapshot: Annotated[
+        str | None, typer.Argument(help="Where it shall point; left out: where does it?")
+    ] = None,
     lake: LakeOption = None,
 ) -> None:
     """Move a tag to a snapshot, in one step for every reader."""
@@ -70,7 +80,9 @@ def tag(
     say(f"{name} -> {opened.snapshot(name).snapshot_id}")
 
 
-def restore(snapshot: Annotated[str, typer.Argument(help="Snapshot id, tag or digest.")], lake: LakeOption = None) -> None:
+def restore(
+    snapshot: Annotated[str, typer.Argument(help="Snapshot id, tag or digest.")], lake: LakeOption = None
+) -> None:
     """Make an earlier snapshot the newest again. Nothing in between is lost; the tags stay where they are."""
     from storage import lake as lakes
 

@@ -1,7 +1,7 @@
 """`xmodal methods`: every method, its parameters and its paper."""
 
 from dataclasses import MISSING, fields
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -28,7 +28,12 @@ def methods(
         else:
             show("", ("recipe", "file"), list(found.items()))
         return
-    families = {"encoders": ENCODERS, "filters": FILTERS, "noise": NOISE_SCORERS, "sources": SOURCES}
+    families: dict[str, dict[str, Any]] = {
+        "encoders": ENCODERS,
+        "filters": FILTERS,
+        "noise": NOISE_SCORERS,
+        "sources": SOURCES,
+    }
     if family is not None and family not in families:
         raise RecipeError(f"no family is called {family!r}; known: {', '.join(families)}")
     rows = [
@@ -50,5 +55,14 @@ def methods(
     show(
         "",
         ("family", "method", "about", "parameters", "source"),
-        [(r["family"], r["method"], r["about"], ", ".join(f"{k}={v}" for k, v in r["parameters"].items()), r["source"]) for r in rows],
+        [
+            (
+                r["family"],
+                r["method"],
+                r["about"],
+                ", ".join(f"{k}={v}" for k, v in r["parameters"].items()),
+                r["source"],
+            )
+            for r in rows
+        ],
     )

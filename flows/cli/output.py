@@ -12,12 +12,23 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
-LakeOption = Annotated[str | None, typer.Option("--lake", help="Folder or URL of the lake; XMODAL_LAKE by default.")]
+LakeOption = Annotated[
+    str | None, typer.Option("--lake", help="Folder or URL of the lake; XMODAL_LAKE by default.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-AtOption = Annotated[str | None, typer.Option("--at", help="Snapshot id, tag or digest; the newest by default.")]
+AtOption = Annotated[
+    str | None, typer.Option("--at", help="Snapshot id, tag or digest; the newest by default.")
+]
 
 console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
 

@@ -15,7 +15,9 @@ ReasonOption = Annotated[str | None, typer.Option("--reason", help="Only this re
 def list_refused(
     lake: LakeOption = None,
     reason: ReasonOption = None,
-    resolved: Annotated[bool, typer.Option("--resolved", help="Those that were resolved since, too.")] = False,
+    resolved: Annotated[
+        bool, typer.Option("--resolved", help="Those that were resolved since, too.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Count refusals by reason, or list those of one reason."""
@@ -44,12 +46,13 @@ def show_one(
 
     found = [row for row in _rows(lake, None) if str(row["quarantine_id"]).startswith(quarantine_id)]
     if len(found) != 1:
-        raise DataError(f"{len(found)} refusals have an id that begins with {quarantine_id!r}; give more of it")
+        raise DataError(
+            f"{len(found)} refusals have an id that begins with {quarantine_id!r}; give more of it"
+        )
     if as_json:
         print_json(found[0])
     else:
         show("", ("", ""), [(name, value) for name, value in found[0].items() if name != "row_digest"])
-
 
 
 @app.command()

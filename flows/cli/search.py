@@ -24,12 +24,16 @@ figcaption {{ overflow-wrap: anywhere }} small {{ opacity: .7 }}
 
 def search(
     text: Annotated[str | None, typer.Argument(help="What to look for, in words.")] = None,
-    image: Annotated[Path | None, typer.Option(help="A picture to look for.", exists=True, dir_okay=False)] = None,
+    image: Annotated[
+        Path | None, typer.Option(help="A picture to look for.", exists=True, dir_okay=False)
+    ] = None,
     lake: LakeOption = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many results.")] = 10,
     at: AtOption = None,
     encoder: Annotated[str | None, typer.Option(help="Encoder, where the lake has several.")] = None,
-    open_sheet: Annotated[bool, typer.Option("--open", help="Write an HTML contact sheet and open it.")] = False,
+    open_sheet: Annotated[
+        bool, typer.Option("--open", help="Write an HTML contact sheet and open it.")
+    ] = False,
     sheet: Annotated[Path | None, typer.Option(help="Where to write the contact sheet.")] = None,
     as_json: JsonOption = False,
 ) -> None:

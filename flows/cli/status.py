@@ -27,7 +27,9 @@ def status(
         if rows:
             say(f"Its last run, {rows[0]['run_id']}, {rows[0]['status']}: {rows[0]['message'][:200]}")
         return
-    say(f"{lake_uri(lake)}: snapshot {head.snapshot_id} ({', '.join(tags) or 'no tag'}), digest {head.digest[:12]}")
+    say(
+        f"{lake_uri(lake)}: snapshot {head.snapshot_id} ({', '.join(tags) or 'no tag'}), digest {head.digest[:12]}"
+    )
     show("", ("table", "rows"), sorted(head.row_counts.items()))
     table = []
     for row in rows:
@@ -37,19 +39,34 @@ def status(
             (row["run_id"], row["flow"], row["recipe"], row["status"], row["written_snapshot"], items.get("in", ""),
              items.get("kept", ""), items.get("quarantined", ""), f"{wall:.0f}")
         )  # fmt: skip
-    show("Runs", ("run", "flow", "recipe", "status", "snapshot", "in", "kept", "quarantined", "wall s"), table)
+    show(
+        "Runs", ("run", "flow", "recipe", "status", "snapshot", "in", "kept", "quarantined", "wall s"), table
+    )
     worked = next((row for row in rows if row["status"] == "committed"), None)
     if worked:
         costs = [c for c in json.loads(worked["costs"]) if c["wall_s"] >= 0.05]
-        spent = [(c["step"], c["items"], f"{c['wall_s']:.1f}", f"{c['cpu_s']:.1f}", f"{c['gpu_s']:.1f}") for c in costs]
+        spent = [
+            (c["step"], c["items"], f"{c['wall_s']:.1f}", f"{c['cpu_s']:.1f}", f"{c['gpu_s']:.1f}")
+            for c in costs
+        ]
         show(f"Where time went in {worked['run_id']}", ("step", "items", "wall s", "CPU s", "GPU s"), spent)
         per = json.loads(worked["cost_per_1000_kept"])
         if per:
-            say(f"per 1,000 kept: {per['wall_s']:.1f} s wall, {per['cpu_s']:.1f} s CPU, {per['gpu_s']:.1f} s GPU")
+            say(
+                f"per 1,000 kept: {per['wall_s']:.1f} s wall, {per['cpu_s']:.1f} s CPU, {per['gpu_s']:.1f} s GPU"
+            )
 
 
 def _parsed(row: dict[str, object]) -> dict[str, object]:
     parsed = dict(row)
-    for name in ("counts", "costs", "encoders", "versions_read", "versions_written", "recipe_json", "cost_per_1000_kept"):
+    for name in (
+        "counts",
+        "costs",
+        "encoders",
+        "versions_read",
+        "versions_written",
+        "recipe_json",
+        "cost_per_1000_kept",
+    ):
         parsed[name] = json.loads(str(row[name]))
     return parsed

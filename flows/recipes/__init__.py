@@ -29,7 +29,9 @@ def find_recipe(named: Path) -> Path:
         return named
     if str(named) in shipped():
         return shipped()[str(named)]
-    raise RecipeError(f"no recipe at {named}, and none that ships has this name; those are {', '.join(shipped())}")
+    raise RecipeError(
+        f"no recipe at {named}, and none that ships has this name; those are {', '.join(shipped())}"
+    )
 
 
 def source_of(location: str, *, kind: str | None = None, name: str | None = None) -> SourceRef:
@@ -45,7 +47,9 @@ def source_of(location: str, *, kind: str | None = None, name: str | None = None
         raise SourceError(f"{location!r} is no folder, manifest, tar or corpus I know; say which with --kind")
     if guessed != "corpus" and "://" not in location:
         location = str(Path(location).resolve())
-    return SourceRef(name=name or Path(location.rstrip("/")).stem or "source", kind=guessed, location=location)
+    return SourceRef(
+        name=name or Path(location.rstrip("/")).stem or "source", kind=guessed, location=location
+    )
 
 
 def _kind(location: str, corpora: set[str]) -> Kind | None:

@@ -1,4 +1,4 @@
-"""Frozen backbones of the lite encoder: EfficientNet-Lite0 for pictures, MiniLM-L6 for texts, both offline."""
+"""Frozen backbones of the lite encoder: EfficientNet-Lite0 for pictures, MiniLM-L6 for texts."""
 
 import functools
 import hashlib

@@ -5,7 +5,7 @@ import hashlib
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,9 @@ from tasks.encoders.contract import Items, kind_of
 from tasks.encoders.identity import EXECUTION
 
 HEAD = Path(__file__).with_name("lite_head.safetensors")
+HINGE = 0.5  # the constant that a hubness coordinate is multiplied with on the other side
 Weights = dict[str, NDArray[np.float32]]
+Floats = NDArray[np.floating[Any]]
 _OPENING = threading.Lock()  # lru_cache alone lets two threads open the same weights at once
 
 
@@ -30,7 +32,9 @@ class Lite:
     A vector is two halves. The first is the class bridge: a picture lies at the weighted mean of the
     sentence vectors of the ImageNet classes it resembles, a text at its own sentence vector. It knows
     photographs. The second is a linear map per side, trained with InfoNCE on clip art and emoji. It knows
-    drawings. The dot product of two vectors is the weighted mean of the two cosines.
+    drawings. Two more coordinates take from the similarity of a pair half of how close each of the two is to
+    anchors of the other side, as CSLS does: what is near everything is no answer to anything. Up to a
+    constant and near-unit factors, the dot product is the weighted mean of the halves' cosines less that.
 
     It knows English only, and of pictures what 1,000 classes and 13,000 drawings teach.
 
@@ -53,7 +57,8 @@ class Lite:
         year=2014,
         url="https://arxiv.org/abs/1312.5650",
         departs="EfficientNet-Lite0 classes and MiniLM sentence vectors of names and definitions; "
-        "joined with a linear head trained by symmetric InfoNCE (Radford et al., 2021) on frozen features",
+        "joined with a linear head trained by symmetric InfoNCE (Radford et al., 2021) on frozen features; "
+        "hubs corrected as in CSLS (Conneau et al., 2018) against fixed anchors",
     )
     modalities: ClassVar[frozenset[str]] = frozenset({"image", "text"})
 
@@ -65,7 +70,7 @@ class Lite:
 
     @property
     def dim(self) -> int:
-        """Return D: two halves of 384."""
+        """Return D: 384 of the bridge, 382 trained, 2 against hubs."""
         return 2 * _lite_features.TEXT_FEATURES
 
     def weights_digest(self) -> str:
@@ -97,13 +102,25 @@ class Lite:
 
 def place_texts(features: NDArray[np.float32], weights: Weights) -> NDArray[np.float32]:
     """Return the texts' vectors, (N, 768), from their sentence vectors, (N, 384)."""
-    centred = features - weights["text_mean"]
-    trained = centred + centred @ weights["text_map"]
-    return _join(features, trained, weights)
+    joined = join_texts(features, weights)
+    hub = _hubness(joined, weights["anchor_media"], weights) - weights["text_hubness"]
+    return _unit(np.concatenate([joined, -hub / HINGE, np.full_like(hub, HINGE)], axis=1))
 
 
 def place_images(seen: _lite_features.ImageFeatures, weights: Weights) -> NDArray[np.float32]:
     """Return the pictures' vectors, (N, 768), from pooled features and class logits."""
+    joined = join_images(seen, weights)
+    hub = _hubness(joined, weights["anchor_text"], weights) - weights["media_hubness"]
+    return _unit(np.concatenate([joined, np.full_like(hub, HINGE), -hub / HINGE], axis=1))
+
+
+def join_texts(features: NDArray[np.float32], weights: Weights) -> NDArray[np.float32]:
+    """Return the two halves of the texts' vectors, (N, 766), unit length."""
+    return _join(features, (features - weights["text_mean"]) @ weights["text_map"], weights)
+
+
+def join_images(seen: _lite_features.ImageFeatures, weights: Weights) -> NDArray[np.float32]:
+    """Return the two halves of the pictures' vectors, (N, 766), unit length."""
     named = class_shares(seen.logits, float(weights["bridge_temperature"]), int(weights["bridge_classes"]))
     scaled = (seen.pooled - weights["image_mean"]) / weights["image_scale"]
     trained = scaled @ weights["image_map"] + weights["image_bias"]
@@ -118,14 +135,23 @@ def class_shares(logits: NDArray[np.float32], temperature: float, classes: int) 
     return np.where(shares >= kept, shares, 0).astype(np.float32)
 
 
-def _join(named: NDArray[np.float32], trained: NDArray[np.float32], weights: Weights) -> NDArray[np.float32]:
+def _join(named: Floats, trained: Floats, weights: Weights) -> NDArray[np.float32]:
     share = float(weights["bridge_share"])  # of the bridge's cosine in the similarity
     halves = (np.sqrt(share) * _unit(named), np.sqrt(1 - share) * _unit(trained))
-    return _unit(np.concatenate(halves, axis=1)).astype(np.float32)
+    return np.concatenate(halves, axis=1).astype(np.float32)
 
 
-def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+def _hubness(
+    joined: NDArray[np.float32], anchors: NDArray[np.float32], weights: Weights
+) -> NDArray[np.float32]:
+    """Return half the mean similarity to the nearest anchors of the other side. Shape (N, 1)."""
+    nearest = int(weights["anchor_neighbours"])
+    return np.partition(joined @ anchors.T, -nearest, axis=1)[:, -nearest:].mean(axis=1, keepdims=True) / 2
+
+
+def _unit(vectors: Floats) -> NDArray[np.float32]:
+    lengths = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return (vectors / lengths).astype(np.float32)
 
 
 def open_head(path: Path) -> Weights:

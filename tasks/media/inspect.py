@@ -90,6 +90,9 @@ def _medium(data: bytes, name: str, max_bytes: int) -> tuple[str, str]:
     return media_type, modality
 
 
+_DRAWING_PX = 320  # drawings are rendered this large when no thumbnail says how large
+
+
 def _picture_facts(data: bytes, media_type: str, wanted: Wanted, allowed: Allowed) -> dict[str, Any]:
     thumbnail = {"thumbnail_px": wanted.thumbnail_px, "thumbnail_quality": wanted.thumbnail_quality}
     if media_type in picture.FORMATS:
@@ -97,8 +100,9 @@ def _picture_facts(data: bytes, media_type: str, wanted: Wanted, allowed: Allowe
         return seen | {"decoder": picture.DECODER}
     if media_type != sniff.SVG:
         raise BadInput("unsupported-type", f"no decoder of ours reads {media_type}")
-    raster = drawing.rasterise(data, longer_px=wanted.thumbnail_px)
-    seen = picture.look(raster.png, "image/png", max_pixels=wanted.thumbnail_px**2 * 2, **thumbnail)
+    longer_px = wanted.thumbnail_px or _DRAWING_PX
+    raster = drawing.rasterise(data, longer_px=longer_px)
+    seen = picture.look(raster.png, "image/png", max_pixels=longer_px**2 * 2, **thumbnail)
     if raster.size:
         seen["width_px"], seen["height_px"] = raster.size
     return seen | {"decoder": drawing.DECODER}

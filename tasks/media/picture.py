@@ -70,7 +70,7 @@ def look(
         data: The file's bytes.
         media_type: A key of `FORMATS`; only that reader is tried.
         max_pixels: Largest width x height, tested on the header before any pixel is decoded.
-        thumbnail_px: Longest side of the thumbnail; a smaller picture is not enlarged.
+        thumbnail_px: Longest side of the thumbnail; a smaller picture is not enlarged. 0: no thumbnail.
         thumbnail_quality: WebP quality, 1-100.
 
     Raises:
@@ -108,8 +108,9 @@ def _look(data: bytes, media_type: str, thumbnail_px: int, thumbnail_quality: in
     width, height = picture.size
     mode = picture.mode
     frames = min(getattr(picture, "n_frames", 1), (1 << 31) - 1)
-    scale = 2 * thumbnail_px / max(width, height)
-    picture.draft(None, (math.ceil(width * scale), math.ceil(height * scale)))  # only JPEG can
+    if thumbnail_px:
+        scale = 2 * thumbnail_px / max(width, height)
+        picture.draft(None, (math.ceil(width * scale), math.ceil(height * scale)))  # only JPEG can
     picture.load()
     orientation = _orientation(picture)
     if (orientation or 1) >= 5:
@@ -124,7 +125,7 @@ def _look(data: bytes, media_type: str, thumbnail_px: int, thumbnail_quality: in
         "animated": frames > 1,
         "has_alpha": plain.mode in _PREMULTIPLIED,
         "phash": difference_hash(plain, orientation or 1),
-        "thumbnail": _thumbnail(plain, orientation or 1, thumbnail_px, thumbnail_quality),
+        "thumbnail": _thumbnail(plain, orientation or 1, thumbnail_px, thumbnail_quality) if thumbnail_px else None,
     }
 
 

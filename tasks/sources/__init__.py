@@ -12,7 +12,7 @@ from tasks.sources.webdataset import WebDataset
 
 __all__ = ["SOURCES", "LocalSpan", "SourceReader", "fetch_many", "open_local", "read_bytes", "reader"]
 
-SOURCES: dict[str, type[SourceReader]] = catalog(  # type: ignore[type-var, assignment]
+SOURCES: dict[str, type[SourceReader]] = catalog(
     Folder,
     Manifest,
     Urls,
@@ -27,6 +27,6 @@ def reader(ref: SourceRef) -> SourceReader:
         UnknownMethod: No reader has the name `ref.kind`; a corpus is resolved to a manifest before.
         InvalidParameter: The reader takes no such option, or refuses its value.
     """
-    return build(  # type: ignore[type-var]
+    return build(
         SOURCES, MethodRef(name=ref.kind, params={"location": ref.location, **ref.options})
     )

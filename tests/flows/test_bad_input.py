@@ -69,7 +69,9 @@ def _archive(path: Path, scratch: Path) -> tuple[int, dict[str, int]]:
     return 1, {"outside-root": 2}
 
 
-def test_every_bad_input_is_quarantined_with_its_reason_and_every_good_one_kept(tmp_path, lake_dir, monkeypatch):
+def test_every_bad_input_is_quarantined_with_its_reason_and_every_good_one_kept(
+    tmp_path, lake_dir, monkeypatch
+):
     monkeypatch.setenv("XMODAL_DECODE_TIMEOUT_S", "60")
     good, bad = _folder(tmp_path / "folder")
     manifest_good, manifest_bad = _manifest(tmp_path / "manifest")
@@ -84,7 +86,11 @@ def test_every_bad_input_is_quarantined_with_its_reason_and_every_good_one_kept(
             "name": "hostile",
             "sources": [
                 {"name": "folder", "kind": "folder", "location": str(tmp_path / "folder")},
-                {"name": "manifest", "kind": "manifest", "location": str(tmp_path / "manifest" / "rows.jsonl")},
+                {
+                    "name": "manifest",
+                    "kind": "manifest",
+                    "location": str(tmp_path / "manifest" / "rows.jsonl"),
+                },
                 {"name": "tar", "kind": "webdataset", "location": str(tmp_path / "shard.tar")},
                 {"name": "urls", "kind": "urls", "location": str(tmp_path / "urls.txt")},
             ],
@@ -107,7 +113,9 @@ def test_every_bad_input_is_quarantined_with_its_reason_and_every_good_one_kept(
     assert all(row["message"] and row["error_class"] and row["stage"] for row in refused)
 
     kept = {row["locators"][0]: row for row in lake.read("media").to_pylist()}
-    assert {f"folder/{name}" for name in good} <= {place for row in kept.values() for place in row["locators"]}
+    assert {f"folder/{name}" for name in good} <= {
+        place for row in kept.values() for place in row["locators"]
+    }
     for name, facts in good.items():
         row = next(row for row in kept.values() if f"folder/{name}" in row["locators"])
         assert {column: row[column] for column in facts} == facts, name
@@ -122,7 +130,9 @@ def test_every_bad_input_is_quarantined_with_its_reason_and_every_good_one_kept(
     assert lakes.open(lake_dir).read("quarantine").num_rows == len(refused)
 
 
-def test_replay_takes_in_what_was_mended_and_keeps_the_refusal_on_record(media_folder, recipe_of, lake_dir, monkeypatch):
+def test_replay_takes_in_what_was_mended_and_keeps_the_refusal_on_record(
+    media_folder, recipe_of, lake_dir, monkeypatch
+):
     monkeypatch.setenv("XMODAL_DECODE_MAX_PIXELS", "4000")
     write_picture(media_folder / "large.png", 50, size=(100, 80))
     recipe = recipe_of(media_folder)

@@ -46,7 +46,9 @@ def test_exact_duplicates_become_one_medium_with_all_its_texts_and_places(media_
     (twice,) = [row for row in lake.read("media").to_pylist() if len(row["locators"]) > 1]
     assert twice["locators"] == ["source/00.png", "source/copy.png"]
     texts = {row["text_id"]: row["text"] for row in lake.read("texts").to_pylist()}
-    carried = {texts[p["text_id"]] for p in lake.read("pairs").to_pylist() if p["media_id"] == twice["media_id"]}
+    carried = {
+        texts[p["text_id"]] for p in lake.read("pairs").to_pylist() if p["media_id"] == twice["media_id"]
+    }
     assert carried == {"picture number 0 of a dozen coloured blocks", "quite another caption"}
 
 
@@ -65,7 +67,10 @@ def test_a_changed_caption_recomputes_only_its_own_rows(media_folder, recipe_of,
     second = curate(recipe_of(media_folder), lake=lake_dir)
     lake = lakes.open(lake_dir)
     changed = {t: lake.diff(t, first.snapshot_id, second.snapshot_id) for t in second.versions}
-    assert [len(changed["texts"].added), len(changed["texts"].changed)] == [1, 1]  # the old text is marked absent
+    assert [len(changed["texts"].added), len(changed["texts"].changed)] == [
+        1,
+        1,
+    ]  # the old text is marked absent
     assert [len(changed["pairs"].added), len(changed["pairs"].changed)] == [1, 1]
     assert len(changed["embeddings_hashing_" + _suffix(second)].added) == 1
     assert not any(d.removed for d in changed.values())
@@ -116,7 +121,9 @@ def test_a_looser_recipe_takes_a_drop_back(media_folder, recipe_of, lake_dir):
     assert counts_of(lake_dir, "inspect").get("media") is None  # no file was read again
 
 
-def test_near_duplicates_share_a_cluster_whose_largest_picture_stands_for_it(media_folder, recipe_of, lake_dir):
+def test_near_duplicates_share_a_cluster_whose_largest_picture_stands_for_it(
+    media_folder, recipe_of, lake_dir
+):
     with Image.open(media_folder / "02.png") as image:
         image.resize((96, 80), Image.Resampling.NEAREST).save(media_folder / "large.png")
     curate(recipe_of(media_folder, near_duplicates={"max_distance": 3, "verdict": "drop"}), lake=lake_dir)

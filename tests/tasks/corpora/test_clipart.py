@@ -34,7 +34,8 @@ def test_never_expands_entities(openclipart: Path) -> None:
     plain = (openclipart / "svg/animals/crow.svg").read_bytes()
     entities = b'<!DOCTYPE svg [<!ENTITY a "aaaa"><!ENTITY b SYSTEM "file:///etc/passwd">]>'
     bomb = plain.replace(b"<svg", entities + b"<svg", 1)
-    assert read_metadata(bomb.replace(b"Crow &amp; co", b"&a;&b;")).title == "&a;&b;"
+    for reference in ("&a;", "&b;"):
+        assert read_metadata(bomb.replace(b"Crow &amp; co", reference.encode())).title == reference
     assert read_metadata(bomb) == CROW
 
 

@@ -1,0 +1,128 @@
+"""How much a versioned curation costs beside a plain loop: `python -m benchmarks.ingest --images DIR`.
+
+Runs the plain two-process loop (`benchmarks.plain`) and Xmodal on the same files, in turn (A B A B), each in a process
+of its own, and prints rates, their ratio, CPU seconds per 1,000 images, the cost of a second run with nothing and with
+1 % changed, and peak memory at 1,000 and at all images. The job of both: decode, digest, difference hash, size and
+aspect filter, one row per hash, write. Xmodal also isolates the decoder, versions every table and can resume.
+"""
+
+import argparse
+import json
+import os
+import random
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks.measure import Cost, machine, run, table
+
+
+def recipe(images: Path, *, thumbnail_px: int = 0) -> dict[str, object]:
+    """Return the curation that does the plain loop's job."""
+    return {
+        "name": "bench",
+        "sources": [
+            {"name": "images", "kind": "folder", "location": str(images), "options": {"name_captions": False}}
+        ],
+        "inspect": {"thumbnail_px": thumbnail_px, "detect_language": False},
+        "near_duplicates": {"max_distance": 0, "verdict": "drop"},
+        "filters": [
+            {"method": {"name": "min-side"}, "at_least": 32},
+            {"method": {"name": "aspect"}, "at_most": 3},
+        ],
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=Path, required=True, help="folder of PNGs; links are copied as files")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--limit", type=int, default=0, help="use only this many images")
+    args = parser.parse_args()
+    print(machine())
+    with tempfile.TemporaryDirectory(prefix="xmodal-bench-") as scratch:
+        work = Path(scratch)
+        images = _copied(args.images, work / "images", args.limit)
+        n = len(list(images.rglob("*.png")))
+        print(f"{n} images, {sum(p.stat().st_size for p in images.rglob('*.png')) / 1e6:.0f} MB\n")
+        plain, xmodal, with_thumbnails = [], [], []
+        for round_ in range(args.rounds):
+            plain.append(run([sys.executable, "-m", "benchmarks.plain", str(images), str(work / f"p{round_}")]))
+            xmodal.append(_curate(recipe(images), work, f"x{round_}"))
+        with_thumbnails.append(_curate(recipe(images, thumbnail_px=320), work, "thumbs"))
+        _print_rates(n, plain, xmodal, with_thumbnails)
+        _print_again(images, work, xmodal[-1], f"x{args.rounds - 1}")
+        _print_memory(images, work, xmodal[-1], n)
+
+
+def _copied(source: Path, target: Path, limit: int) -> Path:
+    """Copy the images, links as files, so that both sides read the same number of files."""
+    for path in sorted(source.rglob("*.png"))[: limit or None]:
+        copy = target / path.relative_to(source)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
+    return target
+
+
+def _curate(wanted: dict[str, object], work: Path, name: str) -> Cost:
+    path = work / f"{name}.json"
+    path.write_text(json.dumps(wanted))
+    command = [sys.executable, "-m", "benchmarks.curate_once", str(path), str(work / f"lake-{name}")]
+    home = os.environ.get("PREFECT_HOME", str(work / "prefect"))
+    return run(command, env={"PREFECT_HOME": home, "PREFECT_LOGGING_LEVEL": "ERROR"})
+
+
+def _print_rates(n: int, plain: list[Cost], xmodal: list[Cost], thumbs: list[Cost]) -> None:
+    rows: list[list[object]] = []
+    for name, costs in (("plain loop", plain), ("xmodal", xmodal), ("xmodal with thumbnails", thumbs)):
+        for cost in costs:
+            said = json.loads(cost.output.splitlines()[-1])
+            wall = said.get("steps_wall_s", said.get("wall_s"))
+            kept = said["kept"] if "kept" in said else said["counts"]["items"]["kept"]
+            rows.append([
+                name, f"{wall:.1f}", f"{cost.wall_s:.1f}", f"{cost.cpu_s:.1f}", f"{n / wall:.0f}",
+                f"{cost.cpu_s * 1000 / n:.2f}", kept, f"{said.get('orchestration_s', 0):.1f}",
+            ])  # fmt: skip
+    print(table(["", "job s", "process s", "CPU s", "images/s", "CPU s per 1,000", "kept", "orchestration s"], rows))
+    ratios = []
+    for a, b in zip(plain, xmodal, strict=True):
+        ours = json.loads(b.output.splitlines()[-1])["steps_wall_s"]
+        ratios.append(json.loads(a.output.splitlines()[-1])["wall_s"] / ours)
+    print(f"\nrate of xmodal / plain, by round: {', '.join(f'{ratio:.2f}' for ratio in ratios)}\n")
+
+
+def _print_again(images: Path, work: Path, first: Cost, name: str) -> None:
+    base = json.loads(first.output.splitlines()[-1])
+    same = _curate(recipe(images), work, name)
+    paths = sorted(images.rglob("*.png"))
+    for path in random.Random(0).sample(paths, len(paths) // 100):
+        data = path.read_bytes()
+        path.write_bytes(data + b"\0")  # after the end mark: other bytes, the same picture
+    changed = _curate(recipe(images), work, name)
+    rows: list[list[object]] = []
+    for what, cost in (("first run", first), ("nothing changed", same), ("1 % changed", changed)):
+        said = json.loads(cost.output.splitlines()[-1])
+        start = said["import_cpu_s"]
+        share = said["steps_cpu_s"] / base["steps_cpu_s"]
+        rows.append([
+            what, said["status"], f"{said['steps_cpu_s']:.2f}", f"{share:.1%}", f"{cost.cpu_s:.1f}",
+            f"{cost.cpu_s - said['steps_cpu_s']:.1f}", f"{start:.1f}",
+        ])  # fmt: skip
+    columns = ["", "status", "CPU s of steps", "of first", "CPU s of process tree", "outside steps", "of which imports"]
+    print(table(columns, rows) + "\n")
+
+
+def _print_memory(images: Path, work: Path, full: Cost, n: int) -> None:
+    small = _copied(images, work / "small", 1000)
+    cost = _curate(recipe(small), work, "small")
+    rows: list[list[object]] = [
+        [count, f"{c.driver_bytes / 1e6:.0f}", f"{c.worker_bytes / 1e6:.0f}", f"{c.peak_bytes / 1e6:.0f}"]
+        for count, c in ((1000, cost), (n, full))
+    ]
+    print(table(["images", "driver peak MB", "largest worker MB", "whole tree MB (PSS)"], rows))
+
+
+if __name__ == "__main__":
+    main()
