@@ -4,7 +4,7 @@ Packages to fetch and unpack first (nothing is downloaded here):
 
     --openclipart  usr/share/openclipart of Debian openclipart-png and openclipart-svg (public domain)
     --emoji        a folder with one folder per style, each the unpacked npm package of that name:
-                   noto, fluent-emoji, fluent-emoji-flat, emojione (npm @iconify-json/<name>),
+                   noto, fluent-emoji-flat (npm @iconify-json/<name>),
                    twemoji (npm @discordapp/twemoji), openmoji (npm openmoji)
     --cldr         usr/share/unicode/cldr of Debian unicode-cldr-core: English names and keywords of emoji
     --classes      the timm wheel (PyPI, unzipped or not): names and definitions of the ImageNet classes
@@ -51,7 +51,7 @@ from tasks.encoders.lite import join_images, join_texts, place_images, place_tex
 
 Image.MAX_IMAGE_PIXELS = None  # Recipe.max_pixels is checked before decoding
 RECIPE = Path(__file__).with_name("lite_recipe.yaml")
-ICONIFY = ("noto", "fluent-emoji", "fluent-emoji-flat", "emojione")
+ICONIFY = ("noto", "fluent-emoji-flat")
 SVG_FOLDERS = {"twemoji": "dist/svg", "openmoji": "color/svg"}
 SKIN_TONE = re.compile("1F3F[B-F]")
 RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
@@ -63,40 +63,14 @@ NO_TITLE = re.compile(
     re.IGNORECASE,
 )
 # Said of the collection or of the technique, not of what the drawing shows.
-NO_KEYWORDS = frozenset(
-    [
-        "unsorted",
-        "clip art",
-        "clipart",
-        "media",
-        "public domain",
-        "image",
-        "externalsource",
-        "unchecked",
-        "svg",
-        "png",
-        "draft",
-        "office",
-        "open clip art",
-        "color",
-        "colour",
-        "black and white",
-        "line art",
-        "lineart",
-        "drawing",
-        "cartoon",
-        "outline",
-        "silhouette",
-        "icon",
-        "icons",
-        "remix",
-        "vector",
-        "art",
-        "symbol",
-        "grayscale",
-        "hash",
-    ]
-)
+# fmt: off
+NO_KEYWORDS = frozenset({
+    "unsorted", "clip art", "clipart", "media", "public domain", "image", "externalsource", "unchecked",
+    "svg", "png", "draft", "office", "open clip art", "color", "colour", "black and white", "line art",
+    "lineart", "drawing", "cartoon", "outline", "silhouette", "icon", "icons", "remix", "vector", "art",
+    "symbol", "grayscale", "hash",
+})
+# fmt: on
 NO_PICTURE = re.compile(
     r"shapes/(stars|flowchart)/|^signs_and_symbols/[^/]*$"
 )  # series told apart by a number
@@ -201,7 +175,7 @@ def main() -> None:
 
 def write(head: Mapping[str, NDArray[np.float32]], path: Path, *, recipe_digest: str, seed: int) -> None:
     """Write a head as fp16 safetensors."""
-    tensors = {name: np.ascontiguousarray(tensor, dtype=np.float16) for name, tensor in head.items()}
+    tensors = {name: np.array(tensor, dtype=np.float16, order="C") for name, tensor in head.items()}
     save_file(
         tensors, path, metadata={"recipe_sha256": recipe_digest, "seed": str(seed), "licence": "Apache-2.0"}
     )
@@ -275,13 +249,10 @@ def _drawn(drawing: Callable[[], str]) -> NDArray[np.uint8]:
 
 
 def _emoji_drawings(folder: Path) -> Iterator[tuple[str, str, Callable[[], str]]]:
-    codes: dict[str, str] = {}  # name to code; some styles share the names and leave out the codes
-    for style in ICONIFY:
-        chars = json.loads((folder / style / "chars.json").read_text(encoding="utf-8"))
-        for code, name in sorted(chars.items()):
-            codes.setdefault(name, _code(code))
     for style in ICONIFY:
         icons = json.loads((folder / style / "icons.json").read_text(encoding="utf-8"))
+        chars = json.loads((folder / style / "chars.json").read_text(encoding="utf-8"))
+        codes = {name: _code(code) for code, name in sorted(chars.items(), reverse=True)}
         for name, icon in sorted(icons["icons"].items()):
             if name in codes and not SKIN_TONE.search(codes[name]):
                 width, height = (icon.get(side, icons.get(side, 16)) for side in ("width", "height"))

@@ -10,7 +10,10 @@ from schemas.settings import DecodeLimits, FetchLimits, Settings
 from storage import lake as lakes
 from storage.lake import Writer
 from tasks import publish
-from tasks.run import Job, Ledger, Run, encoder_identity, new_run_id
+from tasks.catalog import build
+from tasks.encoders import ENCODERS
+from tasks.encoders.identity import identity
+from tasks.run import Job, Ledger, Run, new_run_id
 
 
 @contextmanager
@@ -28,9 +31,12 @@ def session(
         run = Run(
             run_id=new_run_id(time.time()),
             recipe=recipe,
-            lake=opened,
+            place=opened.place,
+            storage_options=opened.storage_options,
             base=writer.head,
-            encoder=encoder_identity(recipe) if flow == "curate" else None,
+            encoder=identity(build(ENCODERS, recipe.encoder))
+            if recipe.encoder and flow == "curate"
+            else None,
             store_media=settings.media == "store",
             allow_private=settings.allow_private_addresses,
             decode=DecodeLimits(),

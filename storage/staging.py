@@ -6,12 +6,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.dataset as pds
-import pyarrow.fs as pafs
 
 from storage.places import Place
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as pds
+    import pyarrow.fs as pafs
 
 
 @dataclass(frozen=True)
@@ -74,19 +77,26 @@ class Staging:
         with self.place.fs.open(path, "rb") as file:
             return pa.ipc.open_file(file.read()).read_all()
 
-    def dataset(self, paths: Sequence[str], schema: pa.Schema) -> pds.Dataset:
+    def dataset(self, paths: Sequence[str], schema: pa.Schema) -> "pds.Dataset":
         """Return files as one lazily scanned dataset; no files, no rows."""
+        import pyarrow.dataset as pds  # brings pandas: half of a worker's start
+
         if not paths:
             return pds.dataset(schema.empty_table())
         return pds.dataset(list(paths), schema=schema, format="ipc", filesystem=self._arrow_fs())
 
     def clear(self) -> None:
-        """Remove the working folder."""
-        folder = self.place.path("_staging", self.run_key)
+        """Remove the working folder.
+
+        On a local disk the lake has one writer, so folders of runs that died and were overtaken go too.
+        """
+        folder = self.place.path("_staging", *([] if self.place.is_local else [self.run_key]))
         if self.place.fs.exists(folder):
             self.place.fs.rm(folder, recursive=True)
 
-    def _arrow_fs(self) -> pafs.FileSystem:
+    def _arrow_fs(self) -> "pafs.FileSystem":
+        import pyarrow.fs as pafs
+
         if self.place.is_local:
             return pafs.LocalFileSystem()
         return pafs.PyFileSystem(pafs.FSSpecHandler(self.place.fs))

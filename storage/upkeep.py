@@ -83,7 +83,8 @@ def expire(lake: Lake, *, keep: int) -> list[str]:
 def clean(lake: Lake, *, older_than: timedelta = timedelta(0)) -> int:
     """Remove versions that no snapshot protects and files no version names, and return the bytes freed.
 
-    Only while holding the writer: files of a writer at work look like orphans.
+    Only while holding the writer: files of a writer at work look like orphans. On an object store, where holding
+    it keeps nobody out, Lance spares orphans for seven days.
 
     Raises:
         LakeError: Some files could not be deleted.
@@ -95,7 +96,9 @@ def clean(lake: Lake, *, older_than: timedelta = timedelta(0)) -> int:
         if dataset is None:
             continue
         stats = dataset.cleanup_old_versions(
-            older_than=older_than, delete_unverified=True, error_if_tagged_old_versions=False
+            older_than=older_than,
+            delete_unverified=lake.place.is_local,
+            error_if_tagged_old_versions=False,
         )
         freed += stats.bytes_removed
         failed += int(getattr(stats, "failed_deletes", 0) or 0)

@@ -16,7 +16,8 @@ from tasks.catalog import Named, build, method_digest
 from tasks.merge import Merged, merged_bench
 from tasks.noise import NOISE_SCORERS
 from tasks.run import Job, Run
-from tasks.screen import Screened, filter_of
+from tasks.screen import Screened
+from tasks.shards.screen import filter_of
 
 NEAR_DUPLICATE = "near-duplicate"
 

@@ -1,28 +1,20 @@
 """Fill an encoder's table: every kept medium and text it has no vector for yet."""
 
-import io
-import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
 
-import numpy as np
 import pyarrow as pa
-from PIL import Image
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from schemas.digests import key
 from schemas.tables import embeddings
-from storage import rows
 from storage.workbench import Workbench
 from tasks.decide import Decided, decided_bench
-from tasks.run import Job, Run, ShardReport, cpu_seconds
+from tasks.run import Job, Run
+from tasks.shards.embed import encode_shard
 
-CHUNK = 32  # items decoded ahead while the encoder works on the chunk before
 TEXTS_PER_PICTURE = 4  # a text costs about a quarter of a picture; keeps shards of both alike in time
 
 TO_EMBED = {
@@ -74,72 +66,6 @@ def encode(job: Job, decided: Decided) -> Embedded:
         for report in job.workers.map(partial(encode_shard, run), todo, label="embed", gpu=True):
             step.add(report)
     return Embedded(decided, tuple(run.staging.path("embedded", f"{name}.arrow") for _, name in work))
-
-
-def encode_shard(run: Run, unit: tuple[str, str]) -> ShardReport:
-    """Encode one staged shard, decoding ahead of the encoder. Runs in a worker."""
-    side, name = unit
-    start = time.perf_counter()
-    with cpu_seconds() as cpu:
-        shard = run.staging.read(run.staging.path("to-embed", f"{name}.arrow"))
-        encoder = run.build_encoder()
-        vectors = encoded(encoder, shard["item"].to_pylist(), decode=picture if side == "media" else str)
-        table = vector_rows(run, shard["item_id"], side, shard["modality"], vectors)
-        run.staging.write(table, "embedded", f"{name}.arrow")
-    gpu = time.perf_counter() - start if _on_gpu() else 0.0
-    return ShardReport({side: len(shard)}, len(shard), cpu[0], gpu, shard.nbytes, table.nbytes)
-
-
-T = TypeVar("T")
-
-
-def encoded(
-    encoder: Callable[[Any], np.ndarray], items: Sequence[object], *, decode: Callable[..., T]
-) -> np.ndarray:
-    """Return the vectors of items, the next chunk being decoded while the encoder works. (N, D) float32."""
-    chunks = [items[start : start + CHUNK] for start in range(0, len(items), CHUNK)]
-
-    def decoded(chunk: Sequence[object]) -> list[T]:
-        return [decode(item) for item in chunk]
-
-    found = [encoder([])]
-    with ThreadPoolExecutor(1) as ahead:
-        waiting = ahead.submit(decoded, chunks[0]) if chunks else None
-        for following in [*chunks[1:], None]:
-            if waiting is None:
-                break
-            ready = waiting.result()
-            waiting = ahead.submit(decoded, following) if following is not None else None
-            found.append(encoder(ready))
-    return np.concatenate(found)
-
-
-def picture(thumbnail: bytes) -> np.ndarray:
-    """Return a thumbnail's pixels. (H, W, 3) uint8."""
-    with Image.open(io.BytesIO(thumbnail)) as image:
-        return np.asarray(image.convert("RGB"))
-
-
-def vector_rows(
-    run: Run, item_ids: pa.ChunkedArray, side: str, modalities: pa.ChunkedArray, vectors: np.ndarray
-) -> pa.Table:
-    """Return rows of the encoder's table, digest included."""
-    if run.encoder is None:
-        raise ValueError("the run has no encoder")
-    n, dim = vectors.shape
-    flat = pa.array(np.ascontiguousarray(vectors, dtype=np.float32).reshape(-1))
-    spec = embeddings(run.encoder.table, dim)
-    table = pa.table(
-        {
-            "item_id": item_ids,
-            "side": [side] * n,
-            "modality": modalities,
-            "encoder_digest": [run.encoder.digest] * n,
-            "vector": pa.FixedSizeListArray.from_arrays(flat, dim),
-            "run_id": [run.run_id] * n,
-        }
-    )
-    return rows.with_digest(table, spec)
 
 
 def _offer_vectors(run: Run, bench: Workbench) -> None:
@@ -202,8 +128,3 @@ def _shard(run: Run, side: str, number: int, rows_of: pa.Table) -> tuple[str, st
     name = f"{side}-{number:05d}-{key(*rows_of['item_id'].to_pylist())[:12]}"
     run.staging.write(rows_of.cast(TO_EMBED[side]).combine_chunks(), "to-embed", f"{name}.arrow")
     return side, name
-
-
-def _on_gpu() -> bool:
-    torch = sys.modules.get("torch")  # only an encoder that uses torch has imported it
-    return bool(torch and torch.cuda.is_available())

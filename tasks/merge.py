@@ -17,8 +17,9 @@ from prefect.cache_policies import NO_CACHE
 from schemas.tables import MEDIA, PAIRS, SOURCES, TEXTS
 from storage.workbench import Workbench, workbench
 from tasks.filters._hamming import representatives
-from tasks.ingest import STAGED, Planned
+from tasks.ingest import Planned
 from tasks.run import Job, Run
+from tasks.shards.inspect import STAGED
 
 NOW_SOURCES = pa.schema(
     [

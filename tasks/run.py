@@ -4,27 +4,31 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import psutil
 
 from schemas.digests import key, params_digest
 from schemas.recipes import CurationRecipe
 from schemas.settings import DecodeLimits, FetchLimits
-from storage.lake import Lake
+from storage.media import MediaStore
+from storage.places import Place
 from storage.staging import Staging
 from storage.versions import Snapshot
-from tasks.catalog import build
-from tasks.encoders import ENCODERS
-from tasks.encoders.contract import Encoder
-from tasks.encoders.identity import EncoderIdentity, identity
+
+if (
+    TYPE_CHECKING
+):  # workers open neither the database nor, but to embed, an encoder: they start in half the time
+    from storage.lake import Lake
+    from tasks.encoders.contract import Encoder
+    from tasks.encoders.identity import EncoderIdentity
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class Run:
     Args:
         run_id: Names the run in every row it writes.
         recipe: What to run.
-        lake: Where to.
+        place: Where the lake is.
         base: The snapshot it starts from; None in an empty lake.
         encoder: Identity of the recipe's encoder; None without one.
         store_media: Copy media bytes into the lake instead of leaving them in place.
@@ -43,19 +47,21 @@ class Run:
         fetch: Limits on downloads.
         replay: Quarantine reasons to try again.
         flow: Name of the flow.
+        storage_options: What Lance needs to open the lake, on an object store.
     """
 
     run_id: str
     recipe: CurationRecipe
-    lake: Lake
+    place: Place
     base: Snapshot | None
-    encoder: EncoderIdentity | None
+    encoder: "EncoderIdentity | None"
     store_media: bool = False
     allow_private: bool = False
     decode: DecodeLimits = field(default_factory=DecodeLimits)
     fetch: FetchLimits = field(default_factory=FetchLimits)
     replay: tuple[str, ...] = ()
     flow: str = "curate"
+    storage_options: Mapping[str, str] | None = None
 
     @property
     def judges(self) -> bool:
@@ -76,23 +82,28 @@ class Run:
     def staging(self) -> Staging:
         """The working folder: the same work on the same snapshot finds its own files again."""
         base = self.base.snapshot_id if self.base else "empty"
-        return Staging(self.lake.place, key(base, self.recipe_digest, *self.replay)[:16])
+        return Staging(self.place, key(base, self.recipe_digest, *self.replay)[:16])
 
     @property
-    def embeddings_table(self) -> str | None:
-        """Name of the encoder's table."""
-        return self.encoder.table if self.encoder else None
+    def lake(self) -> "Lake":
+        """The lake, for the driver."""
+        from storage.lake import Lake
 
-    def build_encoder(self) -> Encoder:
+        return Lake(self.place.uri, self.storage_options, self.place.options)
+
+    @property
+    def media(self) -> MediaStore:
+        """The lake's media store."""
+        return MediaStore(self.place)
+
+    def build_encoder(self) -> "Encoder":
         """Make the recipe's encoder."""
+        from tasks.catalog import build
+        from tasks.encoders import ENCODERS
+
         if self.recipe.encoder is None:
             raise ValueError(f"recipe {self.recipe.name!r} names no encoder")
         return build(ENCODERS, self.recipe.encoder)
-
-
-def encoder_identity(recipe: CurationRecipe) -> EncoderIdentity | None:
-    """Return the identity of a recipe's encoder; None when it names none."""
-    return identity(build(ENCODERS, recipe.encoder)) if recipe.encoder else None
 
 
 @dataclass(frozen=True)

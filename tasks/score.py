@@ -17,7 +17,7 @@ from tasks.embed import Embedded
 from tasks.noise import NOISE_SCORERS
 from tasks.noise.contract import NoiseScorer
 from tasks.run import Job, Run
-from tasks.screen import score_rows
+from tasks.shards.screen import score_rows
 
 CHUNK = 4096  # pairs scored at once by shard-scope scorers
 

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
 import pyarrow as pa
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -11,14 +10,12 @@ from prefect.cache_policies import NO_CACHE
 from schemas.digests import key
 from schemas.recipes import Rule
 from schemas.tables import MEDIA, SCORES, TEXTS
-from storage import rows
 from storage.workbench import Workbench
-from tasks.catalog import Named, build, method_digest
-from tasks.filters import FILTERS
-from tasks.filters.contract import Filter
-from tasks.ingest import STAGED
+from tasks.catalog import method_digest
 from tasks.merge import Merged, merged_bench
-from tasks.run import Job, Run, ShardReport, cpu_seconds
+from tasks.run import Job, Run
+from tasks.shards.inspect import STAGED
+from tasks.shards.screen import filter_of, filter_scores, screen_shard
 
 _TABLE_SQL = {
     "text": """
@@ -30,7 +27,6 @@ _TABLE_SQL = {
         FROM now_media n LEFT JOIN (SELECT * FROM now_pairs WHERE present) p USING (media_id)
         WHERE n.present GROUP BY ALL ORDER BY 1""",
 }
-ID = {"media": "media_id", "text": "text_id"}
 
 
 @dataclass(frozen=True)
@@ -66,73 +62,11 @@ def screen(job: Job, merged: Merged) -> Screened:
         for rule in table_rules:
             method = filter_of(rule)
             subjects = bench.table(_TABLE_SQL[method.subject])
-            scored = _score_rows(run, method, subjects, inputs=_inputs(subjects))
+            scored = filter_scores(run, method, subjects, inputs=_inputs(subjects))
             name = f"table-{method.name}-{method_digest(method)[:8]}.arrow"
             paths.append(run.staging.write(scored, "screened", name))
             step.items += len(subjects)
     return Screened(merged, tuple(paths))
-
-
-def screen_shard(run: Run, unit: tuple[str, str, str]) -> ShardReport:
-    """Score one staged file of media or texts with every shard-scope filter. Runs in a worker."""
-    subject, name, path = unit
-    with cpu_seconds() as cpu:
-        subjects = run.staging.read(path)
-        scored = [
-            _score_rows(run, method, subjects, inputs=run.inspect_digest)
-            for rule in run.recipe.filters
-            if (method := filter_of(rule)).scope == "shard" and method.subject == subject
-        ]
-        table = pa.concat_tables([SCORES.stored.empty_table(), *scored])
-        run.staging.write(table, "screened", f"{name}.arrow")
-    return ShardReport({}, len(subjects), cpu[0], written_bytes=table.nbytes)
-
-
-def filter_of(rule: Rule) -> Filter:
-    """Build the filter a rule names."""
-    return build(FILTERS, rule.method)
-
-
-def score_rows(
-    run: Run,
-    method: Named,
-    subject: str,
-    subject_ids: pa.ChunkedArray | pa.Array,
-    values: np.ndarray,
-    inputs: str,
-) -> pa.Table:
-    """Return rows of `scores`, one per subject whose value is not NaN.
-
-    Args:
-        run: The run that computed them.
-        method: The method, built.
-        subject: media, text or pair.
-        subject_ids: (N,) ids.
-        values: (N,) scores, float32.
-        inputs: Digest of what the values were computed from.
-    """
-    params = method_digest(method)
-    kept = ~np.isnan(values)
-    ids = [subject_id for subject_id, keep in zip(subject_ids.to_pylist(), kept, strict=True) if keep]
-    n = len(ids)
-    table = pa.table(
-        {
-            "score_id": [key(subject_id, method.name, params) for subject_id in ids],
-            "subject": [subject] * n,
-            "subject_id": ids,
-            "method": [method.name] * n,
-            "params_digest": [params] * n,
-            "inputs": [inputs] * n,
-            "value": pa.array(values[kept], pa.float32()),
-            "run_id": [run.run_id] * n,
-        },
-        schema=SCORES.schema,
-    )
-    return rows.with_digest(table, SCORES)
-
-
-def _score_rows(run: Run, method: Filter, subjects: pa.Table, *, inputs: str) -> pa.Table:
-    return score_rows(run, method, method.subject, subjects[ID[method.subject]], method(subjects), inputs)
 
 
 def _unscored(run: Run, bench: Workbench, rules: list[Rule]) -> list[tuple[str, str, str]]:

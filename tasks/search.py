@@ -14,11 +14,11 @@ from storage.lake import Lake
 from storage.search import Neighbour
 from storage.versions import Snapshot
 from tasks.catalog import build
-from tasks.embed import picture
 from tasks.encoders import ENCODERS
 from tasks.encoders.contract import Encoder
 from tasks.encoders.identity import identity
 from tasks.media.decoder import Decoder, LocalBytes
+from tasks.shards.embed import picture
 
 
 @dataclass(frozen=True)

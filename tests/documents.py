@@ -23,7 +23,9 @@ from schemas.recipes import CurationRecipe
 
 ROOT = Path(__file__).resolve().parent.parent
 SHELL = ("bash", "console", "sh")
-_BLOCK = re.compile(r"(?:^<!-- (?P<note>[^\n]*?) -->\n)?^```(?P<kind>\w+)\n(?P<code>.*?)^```$", re.DOTALL | re.MULTILINE)
+_BLOCK = re.compile(
+    r"(?:^<!-- (?P<note>[^\n]*?) -->\n)?^```(?P<kind>\w+)\n(?P<code>.*?)^```$", re.DOTALL | re.MULTILINE
+)
 COLOURS = {"red": (220, 30, 30), "green": (20, 160, 40), "blue": (30, 40, 220)}
 
 
@@ -50,7 +52,11 @@ class Block:
     def commands(self) -> list[str]:
         """The lines of a shell block that begin a command."""
         lines = self.code.replace("\\\n", " ").splitlines()
-        return [line.removeprefix("$ ").strip() for line in lines if line.strip() and not line.startswith("#")]
+        if self.kind == "console":  # the other lines are what is printed
+            lines = [line for line in lines if line.startswith("$ ")]
+        return [
+            line.removeprefix("$ ").strip() for line in lines if line.strip() and not line.startswith("#")
+        ]
 
 
 def blocks(document: Path) -> list[Block]:
@@ -160,7 +166,9 @@ def run(document: Path, folder: Path) -> list[str]:
 
 
 def _call(command: list[str], block: Block, folder: Path, where: dict[str, str]) -> None:
-    found = subprocess.run(command, cwd=folder, env=where, capture_output=True, text=True, timeout=300, check=False)
+    found = subprocess.run(
+        command, cwd=folder, env=where, capture_output=True, text=True, timeout=300, check=False
+    )
     said = f"{block.where}\n{block.code}\nexit code {found.returncode}\n{found.stdout}\n{found.stderr}"
     assert found.returncode == 0, said
     assert "Traceback" not in found.stderr, said

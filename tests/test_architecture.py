@@ -15,7 +15,12 @@ MODULES = [path for package in PACKAGES for path in sorted((ROOT / package).rglo
 
 
 def test_the_import_contracts_hold():
-    command = [sys.executable, "-c", "from importlinter.cli import lint_imports_command; lint_imports_command()", "--no-cache"]
+    command = [
+        sys.executable,
+        "-c",
+        "from importlinter.cli import lint_imports_command; lint_imports_command()",
+        "--no-cache",
+    ]
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert found.returncode == 0, found.stdout + found.stderr
     assert "4 kept, 0 broken" in found.stdout
@@ -25,11 +30,20 @@ def test_a_planted_import_breaks_a_contract(tmp_path):
     import shutil
 
     for package in PACKAGES:
-        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__", "*.webp", "*.png"))
+        shutil.copytree(
+            ROOT / package,
+            tmp_path / package,
+            ignore=shutil.ignore_patterns("__pycache__", "*.webp", "*.png"),
+        )
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     module = tmp_path / "tasks" / "filters" / "aspect.py"
     module.write_text(module.read_text() + "\nimport prefect\n")
-    command = [sys.executable, "-c", "from importlinter.cli import lint_imports_command; lint_imports_command()", "--no-cache"]
+    command = [
+        sys.executable,
+        "-c",
+        "from importlinter.cli import lint_imports_command; lint_imports_command()",
+        "--no-cache",
+    ]
     found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
     assert found.returncode == 1
     assert "tasks.filters.aspect -> prefect" in found.stdout
@@ -54,7 +68,7 @@ def test_every_module_says_why_it_exists():
     assert [str(path) for path in MODULES if not path.read_text().startswith(('"""', 'r"""'))] == []
 
 
-@pytest.mark.parametrize("package", [*PACKAGES, "docs", "."])
+@pytest.mark.parametrize("package", [*PACKAGES, "benchmarks", "docs", "."])
 def test_no_file_names_a_place_on_one_machine(package):
     files = (ROOT / package).rglob("*") if package != "." else ROOT.glob("*")
     there = re.compile(r"(?<![\w.])/work/|(?<![\w/.])shared/")

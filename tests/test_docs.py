@@ -66,7 +66,9 @@ def test_links_between_documents_lead_somewhere(document):
 @pytest.mark.slow
 @pytest.mark.parametrize("document", DOCS, ids=lambda path: path.name)
 def test_every_block_runs(document, tmp_path, prefect_server):
-    runnable = [b for b in blocks(document) if b.is_run and (b.kind in SHELL or (b.kind == "python" and not b.file))]
+    runnable = [
+        b for b in blocks(document) if b.is_run and (b.kind in SHELL or (b.kind == "python" and not b.file))
+    ]
     if not runnable:
         pytest.skip("shows nothing to run")
     assert len(run(document, tmp_path)) >= len(runnable)
@@ -79,13 +81,17 @@ def settings_table() -> str:
         prefix = settings.model_config["env_prefix"]
         for name, field in settings.model_fields.items():
             default = "~/.cache/xmodal" if name == "cache" else "" if field.default is None else field.default
-            lines.append(f"| `{prefix}{name.upper()}` | {f'`{default}`' if default != '' else 'none'} | {field.description} |")
+            lines.append(
+                f"| `{prefix}{name.upper()}` | {f'`{default}`' if default != '' else 'none'} | {field.description} |"
+            )
     return "\n".join(lines)
 
 
 def reasons_table() -> str:
     """The table of quarantine reasons, from the code."""
-    return "\n".join(["| reason | meaning |", "|---|---|", *(f"| `{name}` | {what} |" for name, what in REASONS.items())])
+    return "\n".join(
+        ["| reason | meaning |", "|---|---|", *(f"| `{name}` | {what} |" for name, what in REASONS.items())]
+    )
 
 
 @pytest.mark.parametrize("table", [settings_table, reasons_table])
@@ -96,7 +102,7 @@ def test_operations_has_the_table_that_the_code_gives(table):
 @pytest.mark.parametrize("model", [CurationRecipe, SourceRef, InspectRecipe, NearDuplicates, Rule])
 def test_recipes_names_every_field(model):
     text = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
-    assert [name for name in model.model_fields if f"`{name}`" not in text] == []
+    assert [name for name in model.model_fields if not re.search(rf"`{name}`|\b{name}:", text)] == []
 
 
 @pytest.mark.slow
@@ -111,20 +117,30 @@ def test_the_worked_example_is_a_filter_like_any_other(tmp_path, prefect_server)
     skip = shutil.ignore_patterns("__pycache__", "media")
     for package in ("schemas", "storage", "tasks", "flows", "dashboards"):
         shutil.copytree(ROOT / package, code / package, ignore=skip if package == "tasks" else None)
-    shutil.copytree(ROOT / "tasks" / "media", code / "tasks" / "media")  # the package, not the corpus' pictures
+    shutil.copytree(
+        ROOT / "tasks" / "media", code / "tasks" / "media"
+    )  # the package, not the corpus' pictures
     shutil.copytree(ROOT / "tests" / "tasks" / "filters", code / "tests" / "tasks" / "filters")
     shutil.copy(ROOT / "pyproject.toml", code)
     (code / new.file).write_text(new.code, encoding="utf-8")
     catalog = code / "tasks" / "filters" / "__init__.py"
-    catalog.write_text(_with_lines(catalog.read_text(), [line[1:] for line in change.code.splitlines() if line[0] == "+"]))
+    catalog.write_text(
+        _with_lines(catalog.read_text(), [line[1:] for line in change.code.splitlines() if line[0] == "+"])
+    )
 
     name = re.search(r'name: ClassVar\[str\] = "([\w-]+)"', new.code)[1]
-    conforms = [sys.executable, "-m", "pytest", "tests/tasks/filters/test_every_filter.py", "-q", "-p", "no:cacheprovider"]
+    conforms = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "tests/tasks/filters/test_every_filter.py",
+        "-vv",
+        "-p",
+        "no:cacheprovider",
+    ]
     found = subprocess.run(conforms, cwd=code, capture_output=True, text=True, timeout=300, check=False)
     assert found.returncode == 0, found.stdout + found.stderr
-    assert f"[{name}]" in subprocess.run(
-        [*conforms, "--collect-only"], cwd=code, capture_output=True, text=True, timeout=300, check=False
-    ).stdout  # fmt: skip
+    assert found.stdout.count(f"[{name}] PASSED") >= 8
 
     work = tmp_path / "work"
     prepare(work)
@@ -132,7 +148,9 @@ def test_the_worked_example_is_a_filter_like_any_other(tmp_path, prefect_server)
     (work / recipe.file).write_text(recipe.code)
     where = environment(work) | {"PYTHONPATH": str(code)}
     for command in (["curate", recipe.file], ["decisions", "list", "--rule", name]):
-        found = subprocess.run(["xmodal", *command], cwd=work, env=where, capture_output=True, text=True, check=False)
+        found = subprocess.run(
+            ["xmodal", *command], cwd=work, env=where, capture_output=True, text=True, check=False
+        )
         found = found if found.returncode == 0 else pytest.fail(found.stdout + found.stderr)
     assert "BUY NOW" in found.stdout and "1 of 1" in found.stdout
 

@@ -18,7 +18,18 @@ def wheel(tmp_path_factory) -> Path:
     """The wheel, built without network: the build backend comes from this environment."""
     pytest.importorskip("hatchling", reason="the build backend is not installed: pip install hatchling")
     out = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "pip", "wheel", str(ROOT), "--no-deps", "--no-build-isolation", "-q", "-w", str(out)]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        str(ROOT),
+        "--no-deps",
+        "--no-build-isolation",
+        "-q",
+        "-w",
+        str(out),
+    ]
     found = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert found.returncode == 0, found.stderr
     (built,) = out.glob("*.whl")
@@ -69,4 +80,6 @@ def test_the_command_leads_to_the_command_line(wheel):
 @pytest.mark.parametrize("package", sorted(PACKAGES))
 def test_nobody_else_owns_our_names(package):
     owners = importlib.metadata.packages_distributions().get(package, [])  # an editable install lists nobody
-    assert set(owners) <= {"xmodal"}, f"{package} also belongs to {owners}: install Xmodal into an environment of its own"
+    assert set(owners) <= {"xmodal"}, (
+        f"{package} also belongs to {owners}: install Xmodal into an environment of its own"
+    )

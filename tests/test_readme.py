@@ -18,6 +18,6 @@ def test_what_a_newcomer_needs_stands_before_line_thirty():
 @pytest.mark.slow
 def test_every_block_of_the_readme_runs(tmp_path, prefect_server):
     done = run(README, tmp_path)
-    assert len(done) >= 5
     assert (tmp_path / "lake" / "media.lance").is_dir()
-    assert {block.where for block in blocks(README) if block.kind in SHELL and block.is_run} <= set(done)
+    meant = {b.where for b in blocks(README) if b.is_run and b.kind in (*SHELL, "python")}
+    assert len(meant) >= 3 and meant <= set(done)

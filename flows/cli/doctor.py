@@ -224,9 +224,13 @@ def _dask() -> list[Finding]:
     settings = Settings()
     if settings.dask is None:
         cores = len(os.sched_getaffinity(0))
-        return [
-            Finding("dask", "ok", f"local cluster of {settings.workers or cores} workers on {cores} cores")
-        ]
+        count = cores if settings.workers is None else settings.workers
+        found = (
+            f"local cluster of {count} workers on {cores} cores"
+            if count
+            else "none: work is done in this process"
+        )
+        return [Finding("dask", "ok", found)]
     from distributed import Client
 
     try:

@@ -1,6 +1,7 @@
 """How commands speak: tables and bars for people, plain lines for logs, JSON for machines."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -30,7 +31,9 @@ AtOption = Annotated[
     str | None, typer.Option("--at", help="Snapshot id, tag or digest; the newest by default.")
 ]
 
-console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+# Into a file or a pipe nothing is folded at 80 columns: lines are for grep.
+_WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 240
+console = Console(highlight=False, soft_wrap=not sys.stdout.isatty(), width=_WIDTH)
 
 
 def lake_uri(lake: str | None) -> str:

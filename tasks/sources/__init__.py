@@ -3,14 +3,13 @@
 from schemas.recipes import MethodRef, SourceRef
 from tasks.catalog import build, catalog
 from tasks.sources.contract import SourceReader
-from tasks.sources.fetch import fetch_many
 from tasks.sources.folder import Folder
 from tasks.sources.manifest import Manifest
 from tasks.sources.read import LocalSpan, open_local, read_bytes
 from tasks.sources.urls import Urls
 from tasks.sources.webdataset import WebDataset
 
-__all__ = ["SOURCES", "LocalSpan", "SourceReader", "fetch_many", "open_local", "read_bytes", "reader"]
+__all__ = ["SOURCES", "LocalSpan", "SourceReader", "open_local", "read_bytes", "reader"]
 
 SOURCES: dict[str, type[SourceReader]] = catalog(
     Folder,

@@ -38,7 +38,9 @@ def test_two_runs_never_meet(name):
 def test_schedules_are_cron_expressions(name):
     for schedule in ENTRIES[name]["schedules"]:
         active = schedule["active"]
-        made = DeploymentScheduleCreate(schedule=CronSchedule(cron=schedule["cron"], timezone=schedule["timezone"]), active=active)
+        made = DeploymentScheduleCreate(
+            schedule=CronSchedule(cron=schedule["cron"], timezone=schedule["timezone"]), active=active
+        )
         assert made.active is active
 
 
@@ -49,7 +51,9 @@ def test_a_parameter_that_does_not_fit_is_noticed():
 
 
 def test_the_nightly_recipe_is_the_one_that_ships():
-    assert CurationRecipe.model_validate(ENTRIES["nightly"]["parameters"]["recipe"]) == load_recipe(shipped()["demo"])
+    assert CurationRecipe.model_validate(ENTRIES["nightly"]["parameters"]["recipe"]) == load_recipe(
+        shipped()["demo"]
+    )
 
 
 def test_nothing_is_curated_unasked():

@@ -1,0 +1,153 @@
+"""The same shards on a cluster: ours, someone else's, one that loses a worker, one that grows."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from distributed import Client, get_task_stream
+
+from flows.curate import curate
+from tests.conftest import write_picture
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_server")]
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+class Cluster:
+    """A scheduler and workers, each a process started as a user would start it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.file = folder / "scheduler.json"
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self._start("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard")
+        until(self.file.exists)
+
+    def worker(self, name: str, *options: str) -> None:
+        local = ("--local-directory", str(self.folder / name), "--no-dashboard", "--nthreads", "1")
+        self._start("worker", "--name", name, *local, *options)
+
+    def _start(self, role: str, *options: str) -> None:
+        command = [sys.executable, "-m", f"distributed.cli.dask_{role}", "--scheduler-file", str(self.file)]
+        out = (self.folder / f"{role}-{len(self.processes)}.log").open("wb")
+        env = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+        self.processes.append(subprocess.Popen([*command, *options], env=env, stdout=out, stderr=out))
+
+    def client(self, workers: int) -> Client:
+        client = Client(scheduler_file=str(self.file), set_as_default=False, timeout=120)
+        client.wait_for_workers(workers, timeout=120)
+        return client
+
+    def stop(self) -> None:
+        family = [c for p in self.processes for c in psutil.Process(p.pid).children(recursive=True)]
+        for process in reversed(self.processes):
+            process.terminate()
+        for process in self.processes:
+            process.wait(60)
+        psutil.wait_procs(family, timeout=30)
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    folder = tmp_path / "cluster"
+    folder.mkdir()
+    started = Cluster(folder)
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def inline(media_folder, recipe_of, tmp_path, content_of):
+    """The recipe in shards of two, its lake's content when run in this process, and its digest."""
+    write_picture(media_folder / "tiny.png", 99, size=(4, 4))
+    (media_folder / "broken.png").write_bytes(b"")
+    recipe = recipe_of(media_folder, shard_rows=2)
+    lake = str(tmp_path / "inline")
+    return recipe, content_of(lake) if (snapshot := curate(recipe, lake=lake)) else None, snapshot.digest
+
+
+def test_a_local_cluster_gives_what_this_process_gives(inline, lake_dir, content_of, monkeypatch):
+    recipe, expected, digest = inline
+    monkeypatch.setenv("XMODAL_WORKERS", "2")
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    assert curate(recipe, lake=lake_dir).digest == digest
+    assert content_of(lake_dir) == expected
+    until(lambda: started_since(before) == [], timeout_s=30)
+
+
+def started_since(before: set[int]) -> list[str]:
+    """Names of children that were not there before and belong to a cluster or a decoder."""
+    mine = [child for child in psutil.Process().children(recursive=True) if child.pid not in before]
+    return [" ".join(child.cmdline()) for child in mine if "spawn_main" in " ".join(child.cmdline())]
+
+
+def test_an_adaptive_cluster_gives_what_this_process_gives(inline, lake_dir, content_of, monkeypatch):
+    recipe, expected, digest = inline
+    monkeypatch.setenv("XMODAL_WORKERS", "1")
+    monkeypatch.setenv("XMODAL_ADAPTIVE", "2")
+    assert curate(recipe, lake=lake_dir).digest == digest
+    assert content_of(lake_dir) == expected
+
+
+def test_encoding_runs_only_where_an_existing_cluster_has_a_gpu_slot(
+    inline, lake_dir, content_of, monkeypatch, cluster
+):
+    recipe, expected, digest = inline
+    cluster.worker("plain", "--no-nanny")
+    cluster.worker("with-gpu", "--no-nanny", "--resources", "GPU=1")
+    with cluster.client(2) as client:
+        names = {w["id"]: a for a, w in client.scheduler_info(n_workers=-1)["workers"].items()}
+        monkeypatch.setenv("XMODAL_DASK", client.scheduler.address)
+        with get_task_stream(client) as stream:
+            assert curate(recipe, lake=lake_dir).digest == digest
+        pids = client.run(os.getpid)
+    assert all(psutil.pid_exists(pid) for pid in pids.values()), "a borrowed cluster must outlive the run"
+    assert content_of(lake_dir) == expected
+    ran: dict[str, set[str]] = {}
+    for task in stream.data:
+        ran.setdefault(task["key"].rsplit("-", 5)[0].split("-")[0], set()).add(task["worker"])
+    assert ran["encode_shard"] == {names["with-gpu"]}
+    assert ran["inspect_shard"] == {names["plain"], names["with-gpu"]}
+
+
+def test_a_worker_killed_amid_inspection_costs_nothing_but_time(
+    inline, lake_dir, content_of, monkeypatch, cluster
+):
+    recipe, expected, digest = inline
+    cluster.worker("one")
+    cluster.worker("two")
+    with cluster.client(2) as client:
+        pids = client.run(os.getpid)
+        monkeypatch.setenv("XMODAL_DASK", client.scheduler.address)
+    victim = sorted(pids.values())[0]
+    killed: list[int] = []
+
+    def kill() -> None:
+        planned, done = "_staging/*/planned/*.arrow", "_staging/*/inspected/done/*.arrow"
+        until(lambda: any(Path(lake_dir).glob(done)))
+        killed.append(len([*Path(lake_dir).glob(planned)]) - len([*Path(lake_dir).glob(done)]))
+        os.kill(victim, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    snapshot = curate(recipe.model_copy(update={"shard_rows": 1}), lake=lake_dir)
+    killer.join()
+    assert killed[0] > 0, "every shard was inspected before the worker died"
+    assert not psutil.pid_exists(victim)
+    assert snapshot.digest == digest
+    assert content_of(lake_dir) == expected
+
+
+def until(happened: Callable[[], object], timeout_s: float = 120) -> None:
+    end = time.monotonic() + timeout_s
+    while not happened():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)

@@ -1,0 +1,221 @@
+"""A lake against a dictionary: what an upsert counts, what a snapshot holds, what a reader may see."""
+
+import subprocess
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.dataset as pds
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from schemas.errors import LakeBusy, LakeError, NoSuchSnapshot, NoSuchTable
+from schemas.tables import TEXTS
+from storage import lake as lakes
+from storage.lake import Diff, Lake, UpsertCount
+from storage.rows import table_digest
+from tests.storage.conftest import commit, text_rows, texts_of, upsert
+
+REPOSITORY = Path(__file__).parents[2]
+
+KEYS = st.sampled_from([f"{n:032x}" for n in range(6)])
+CHANGES = st.dictionaries(KEYS, st.sampled_from(["red", "green", "blue"]), max_size=6)
+SESSIONS = st.lists(st.tuples(st.lists(CHANGES, min_size=1, max_size=2), st.booleans()), min_size=1, max_size=4)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@given(SESSIONS)
+def test_any_sequence_of_writers_ends_as_a_dictionary_does(sessions):
+    with tempfile.TemporaryDirectory() as folder:
+        lake, state = Lake(folder), {}
+        seen: dict[str, tuple[dict[str, str], str]] = {}  # {snapshot: (rows, digest)}
+        for changes, commits in sessions:
+            after = dict(state)
+            with lake.writer() as writer:
+                for change in changes:
+                    expected = UpsertCount(
+                        added=len(change.keys() - after.keys()),
+                        replaced=sum(key in after and after[key] != text for key, text in change.items()),
+                        equal=sum(after.get(key) == text for key, text in change.items()),
+                    )
+                    assert upsert(writer, change) == expected
+                    after |= change
+                assert not seen or texts_of(lake) == state  # nobody sees what is not committed
+                if commits:
+                    snapshot = writer.commit(tag="latest", recipe_digest="d", run_id="r")
+                    known = snapshot.snapshot_id in seen
+                    assert known == (bool(seen) and after == state)  # no change, no snapshot
+                    state = after
+                    seen[snapshot.snapshot_id] = (state, snapshot.digest)
+                    assert snapshot.row_counts == {"texts": len(state)}
+        for name, (rows, digest) in seen.items():
+            assert (texts_of(lake, name), lake.snapshot(name).digest) == (rows, digest)
+        assert [s.snapshot_id for s in lake.snapshots()] == [f"s{n:06d}" for n in range(1, len(seen) + 1)]
+        alike = {digest: sorted(rows.items()) for rows, digest in seen.values()}
+        assert len(alike) == len({tuple(rows) for rows in alike.values()})  # equal content, equal digest
+
+
+@given(st.lists(st.text(max_size=5), min_size=1, max_size=20, unique=True), st.randoms(use_true_random=False))
+def test_a_digest_depends_on_neither_order_nor_splitting(texts, random):
+    table = text_rows({f"{n:032x}": text for n, text in enumerate(texts)})
+    shuffled = list(range(len(table)))
+    random.shuffle(shuffled)
+    assert table_digest(table.to_batches()) == table_digest(table.take(shuffled).to_batches(max_chunksize=3))
+    assert table_digest(table.to_batches()) != table_digest(table.slice(1).to_batches())
+
+
+def test_a_digest_ignores_who_wrote_the_row_and_when():
+    one, two = (text_rows({"0" * 32: "same"}, run_id=run) for run in ("a", "b"))
+    assert one["row_digest"] == two["row_digest"]
+    assert one["row_digest"] != text_rows({"0" * 32: "same"}, kept=False)["row_digest"]
+
+
+def test_content_written_in_another_order_has_the_same_digest(tmp_path):
+    one, two = Lake(str(tmp_path / "one")), Lake(str(tmp_path / "two"))
+    commit(one, {"a": "x", "b": "y"})
+    commit(two, {"b": "old"})
+    commit(two, {"b": "y"})
+    commit(two, {"a": "x"})
+    assert one.head().digest == two.head().digest
+    assert one.snapshot(two.head().digest).snapshot_id == "s000001"
+
+
+def test_refuses_a_key_that_stands_twice(lake):
+    twice = pa.concat_tables([text_rows({"a": "x"}), text_rows({"a": "y"})])
+    with lake.writer() as writer, pytest.raises(LakeError, match="the key a stands twice"):
+        writer.upsert(TEXTS, pds.dataset(twice))
+
+
+def test_an_upsert_of_nothing_makes_an_empty_table_that_can_be_read(lake):
+    commit(lake, {})
+    assert lake.tables() == {"texts": 0}
+    assert lake.read("texts").schema.names == TEXTS.stored.names
+
+
+def test_refuses_a_second_writer_from_another_process(lake):
+    Path(lake.uri).mkdir()
+    hold = (
+        "import sys; from storage.lake import Lake\n"
+        "with Lake(sys.argv[1]).writer():\n    print('held', flush=True)\n    sys.stdin.readline()\n"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", hold, lake.uri],
+        cwd=REPOSITORY,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert other.stdout.readline() == "held\n"
+    with pytest.raises(LakeBusy, match="another run is writing"), lake.writer():
+        pass
+    other.kill()  # a killed writer holds nothing
+    other.wait()
+    other.stdin.close()
+    other.stdout.close()
+    assert commit(lake, {"a": "x"}).snapshot_id == "s000001"
+
+
+def test_refuses_to_commit_over_a_snapshot_it_has_not_seen(lake):
+    commit(lake, {"a": "x"})
+    with lake.writer() as writer:
+        upsert(writer, {"b": "y"})
+        late = lakes.Writer(lake, lake.head())  # as on an object store, where nothing locks
+        writer.commit(tag=None, recipe_digest="d", run_id="first")
+        late.adopt("texts")
+        with pytest.raises(LakeBusy, match="committed to by another run"):
+            late.commit(tag=None, recipe_digest="e", run_id="second")
+    assert len(lake.snapshots()) == 2
+
+
+def test_an_aborted_writer_leaves_no_trace_for_the_next(lake):
+    commit(lake, {"a": "x", "b": "y"})
+    with pytest.raises(RuntimeError, match="amid"), lake.writer() as writer:
+        upsert(writer, {"a": "changed", "c": "new"})
+        raise RuntimeError("amid a run")
+    assert texts_of(lake) == {"a": "x", "b": "y"}
+    commit(lake, {"d": "z"})
+    assert texts_of(lake) == {"a": "x", "b": "y", "d": "z"}
+
+
+def test_a_table_of_a_first_writer_that_aborted_is_made_anew(lake):
+    with lake.writer() as writer:
+        upsert(writer, {"stray": "never committed"})
+    assert (lake.head(), lake.tables()) == (None, {})
+    commit(lake, {"a": "x"})
+    assert texts_of(lake) == {"a": "x"}
+
+
+def test_restore_brings_an_earlier_snapshot_back_as_a_new_one(lake):
+    first, second = commit(lake, {"a": "x"}), commit(lake, {"a": "changed", "b": "y"})
+    again = lake.restore(first.snapshot_id)
+    assert (again.snapshot_id, again.parent_id, again.digest) == ("s000003", "s000002", first.digest)
+    assert texts_of(lake) == {"a": "x"}
+    assert texts_of(lake, second.snapshot_id) == {"a": "changed", "b": "y"}
+    commit(lake, {"c": "z"})  # and writing goes on from there
+    assert texts_of(lake) == {"a": "x", "c": "z"}
+
+
+def test_diff_names_what_was_added_removed_and_changed(lake):
+    commit(lake, {"a": "x", "b": "y"})
+    commit(lake, {"b": "changed", "c": "z"})
+    assert lake.diff("texts", "s000001", "s000002") == Diff(added=["c"], removed=[], changed=["b"])
+    assert lake.diff("texts", "s000002", "s000001") == Diff(added=[], removed=["c"], changed=["b"])
+    assert lake.diff("texts", "s000002", "latest") == Diff([], [], [])
+    with pytest.raises(NoSuchTable, match="neither s000001 nor s000002"):
+        lake.diff("media", "s000001", "s000002")
+
+
+def test_a_tag_moves_and_can_be_removed(lake):
+    commit(lake, {"a": "x"}, tag="good")
+    commit(lake, {"a": "y"}, tag=None)
+    assert (texts_of(lake, "good"), texts_of(lake)) == ({"a": "x"}, {"a": "y"})
+    lake.move_tag("good", "s000002")
+    lake.move_tag("good", "s000002")
+    assert lake.tags() == {"good": "s000002"}
+    assert lake.latest("tags").count_rows() == 2  # one row per move, none for staying
+    lake.move_tag("good", None)
+    assert lake.tags() == {}
+    with pytest.raises(NoSuchSnapshot, match="'good'.*known: s000001, s000002"):
+        lake.snapshot("good")
+    with pytest.raises(NoSuchSnapshot):
+        lake.move_tag("good", "s000009")
+
+
+def test_the_same_content_under_another_recipe_is_another_snapshot(lake):
+    one, two = commit(lake, {"a": "x"}, recipe="d"), commit(lake, {"a": "x"}, recipe="e")
+    assert (two.snapshot_id, two.digest, two.versions) == ("s000002", one.digest, one.versions)
+
+
+def test_reading_what_is_not_there_says_so(lake):
+    with pytest.raises(NoSuchTable, match="no table 'texts'.*run `xmodal curate` first"):
+        lake.read("texts")
+    with pytest.raises(NoSuchSnapshot, match="'latest'.*none yet"):
+        lake.read("texts", at="latest")
+    assert (lake.tags(), lake.snapshots(), lake.runs(), lake.head()) == ({}, [], [], None)
+    assert not Path(lake.uri).exists()  # reading creates nothing
+    commit(lake, {"a": "x"})
+    with pytest.raises(NoSuchTable, match="no table 'media'.*has texts"):
+        lake.read("media")
+    with pytest.raises(NoSuchSnapshot, match="'s000007'.*known: latest, s000001"):
+        lake.read("texts", at="s000007")
+    with pytest.raises(NoSuchTable, match="no content table is called 'nonsense'"):
+        lakes.key_of("nonsense")
+
+
+def test_reads_only_the_columns_and_rows_asked_for(lake):
+    commit(lake, {"a": "x", "b": "yy", "c": "zzz"})
+    long = lake.read("texts", columns=["text_id"], where="length_chars > 1")
+    assert sorted(long["text_id"].to_pylist()) == ["b", "c"]
+    assert long.schema.names == ["text_id"]
+    assert lake.read("runs").num_rows == 0
+
+
+def test_snapshots_say_when_and_by_whom(lake):
+    before = datetime.now(UTC)
+    snapshot = commit(lake, {"a": "x"})
+    assert lake.snapshot("latest") == snapshot
+    assert before <= snapshot.created_at <= datetime.now(UTC)
+    assert (snapshot.run_id, snapshot.parent_id) == ("r", "")
