@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -24,6 +23,7 @@ from schemas.errors import NoSuchSnapshot, NoSuchTable
 from schemas.recipes import CurationRecipe
 from storage import lake as lakes
 from tests.conftest import write_picture
+from tests.flows.conftest import content
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_server")]
 
@@ -101,8 +101,8 @@ def change(folder: Path) -> None:
 class World:
     """A folder in its later state, a recipe, a lake that knows its earlier state, and what it should become."""
 
-    def __init__(self, root: Path, recipe: CurationRecipe, content_of: Callable[..., Any]) -> None:
-        self.root, self.recipe, self.content_of = root, recipe, content_of
+    def __init__(self, root: Path, recipe: CurationRecipe) -> None:
+        self.root, self.recipe = root, recipe
         self.recipe_file = root / "recipe.yaml"
         self.recipe_file.write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
         self.folder = Path(recipe.sources[0].location)
@@ -117,12 +117,12 @@ class World:
             env=environment(XMODAL_WORKERS="0"),
             text=True,
         )
-        self.before = {"earlier": content_of(str(self.base)), "empty": {}}
+        self.before = {"earlier": content(str(self.base)), "empty": {}}
         self.events, self.expected, self.digest = {}, {}, {}
         for start in ("earlier", "empty"):
             reference = self.lake(start)
             self.events[start] = self.drive(reference)
-            self.expected[start] = content_of(str(reference))
+            self.expected[start] = content(str(reference))
             self.digest[start] = lakes.open(str(reference)).head().digest
 
     def lake(self, start: str) -> Path:
@@ -151,46 +151,33 @@ class World:
 
 
 def environment(**more: str) -> dict[str, str]:
-    return os.environ | {"PREFECT_API_URL": PREFECT_API_URL.value() or "", "PYTHONPATH": str(REPOSITORY)} | more
+    return (
+        os.environ | {"PREFECT_API_URL": PREFECT_API_URL.value() or "", "PYTHONPATH": str(REPOSITORY)} | more
+    )
+
+
+RECIPE = {
+    "name": "kill",
+    "near_duplicates": {"max_distance": 3, "verdict": "drop"},
+    "filters": [
+        {"method": {"name": "min-side"}, "at_least": 8},
+        {"method": {"name": "length-chars"}, "at_least": 3},
+        {"method": {"name": "shared-text"}, "at_most": 5},
+    ],
+    "encoder": {"name": "hashing", "params": {"dim": 32}},
+    "pair_rules": [{"method": {"name": "cosine"}, "at_least": 0.05}],
+    "shard_rows": 4,
+}
 
 
 @pytest.fixture(scope="module")
-def world(
-    tmp_path_factory: pytest.TempPathFactory, prefect_server: None, make_recipe, read_content
-) -> Iterator[World]:
+def world(tmp_path_factory: pytest.TempPathFactory, prefect_server: None) -> Iterator[World]:
     root = tmp_path_factory.mktemp("kill")
-    near = {"max_distance": 3, "verdict": "drop"}
-    made = World(root, make_recipe(root / "media", near_duplicates=near), read_content)
+    source = {"name": "source", "kind": "folder", "location": str(root / "media")}
+    made = World(root, CurationRecipe.model_validate(RECIPE | {"sources": [source]}))
     yield made
     made.server.terminate()
     made.server.wait(30)
-
-
-@pytest.fixture(scope="module")
-def make_recipe(request: pytest.FixtureRequest) -> Callable[..., CurationRecipe]:
-    def make(*folders: Path, **changes: object) -> CurationRecipe:
-        fields = {
-            "name": "kill",
-            "sources": [{"name": "source", "kind": "folder", "location": str(folders[0])}],
-            "filters": [
-                {"method": {"name": "min-side"}, "at_least": 8},
-                {"method": {"name": "length-chars"}, "at_least": 3},
-                {"method": {"name": "shared-text"}, "at_most": 5},
-            ],
-            "encoder": {"name": "hashing", "params": {"dim": 32}},
-            "pair_rules": [{"method": {"name": "cosine"}, "at_least": 0.05}],
-            "shard_rows": 4,
-        }
-        return CurationRecipe.model_validate(fields | changes)
-
-    return make
-
-
-@pytest.fixture(scope="module")
-def read_content() -> Callable[..., Any]:
-    from tests.flows.conftest import content
-
-    return content
 
 
 def staged_files(lake: Path) -> list[Path]:
@@ -202,7 +189,7 @@ def assert_recovers(world: World, start: str, lake: Path) -> None:
     uri = str(lake)
     again = curate(world.recipe, lake=uri)
     assert again.digest == world.digest[start]
-    assert world.content_of(uri) == world.expected[start]
+    assert content(uri) == world.expected[start]
     assert lakes.open(uri).tags() == {"latest": again.snapshot_id}
     assert staged_files(lake) == []
     versions = {table: lakes.open(uri).latest(table).version for table in again.versions}
@@ -215,7 +202,9 @@ def test_every_step_has_several_writes_to_die_at(world):
     events = world.events["earlier"]
     for folder in ("planned", "inspected/done", "screened", "embedded"):
         assert sum(event.startswith(f"after stage {folder}/") for event in events) > 1, folder
-    assert {"before merge media", "before merge texts", "before merge pairs", "before merge sources"} <= {*events}
+    assert {"before merge media", "before merge texts", "before merge pairs", "before merge sources"} <= {
+        *events
+    }
 
 
 @pytest.mark.parametrize("point", POINTS)
@@ -223,13 +212,13 @@ def test_a_run_killed_after_an_earlier_snapshot_resumes(world, point):
     lake = world.lake("earlier")
     world.drive(lake, world.moment("earlier", point))
     uri, number = str(lake), list(POINTS).index(point)
-    assert world.content_of(uri, "s000001") == world.before["earlier"]
+    assert content(uri, "s000001") == world.before["earlier"]
     newest = world.expected if number >= NAMED_AT else world.before
     tagged = world.expected if number >= TAGGED_AT else world.before
-    assert world.content_of(uri) == newest["earlier"]
-    assert world.content_of(uri, "latest") == tagged["earlier"]
+    assert content(uri) == newest["earlier"]
+    assert content(uri, "latest") == tagged["earlier"]
     assert_recovers(world, "earlier", lake)
-    assert world.content_of(uri, "s000001") == world.before["earlier"]
+    assert content(uri, "s000001") == world.before["earlier"]
 
 
 @pytest.mark.parametrize("point", IN_AN_EMPTY_LAKE)
@@ -248,7 +237,9 @@ def test_a_run_killed_in_an_empty_lake_resumes(world, point):
 
 def test_shards_done_before_a_kill_are_not_inspected_again(world):
     lake = world.lake("earlier")
-    last = max(n for n, e in enumerate(world.events["earlier"]) if e.startswith("after stage inspected/done/"))
+    last = max(
+        n for n, e in enumerate(world.events["earlier"]) if e.startswith("after stage inspected/done/")
+    )
     world.drive(lake, last)
     done = {path.name: path.stat().st_mtime_ns for path in lake.glob("_staging/*/inspected/media/*")}
     assert len(done) > 1
@@ -265,7 +256,7 @@ def test_two_kills_in_a_row_are_no_worse_than_one(world):
     world.drive(lake, world.moment("earlier", "publish, between two tables"))
     (world.root / f"{lake.name}.log").unlink()
     world.drive(lake, 60)
-    assert world.content_of(str(lake)) == world.before["earlier"]
+    assert content(str(lake)) == world.before["earlier"]
     assert_recovers(world, "earlier", lake)
 
 

@@ -73,9 +73,7 @@ def environment(home: Path, **more: str) -> dict[str, str]:
     return clean | ours | more
 
 
-def run_curate(
-    recipe: Any, root: Path, lake: str, **more: str
-) -> "subprocess.CompletedProcess[str]":
+def run_curate(recipe: Any, root: Path, lake: str, **more: str) -> "subprocess.CompletedProcess[str]":
     file = root / f"{recipe.name}.yaml"
     file.write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
     command = [sys.executable, str(DRIVER), str(file), lake]

@@ -28,7 +28,9 @@ def upsert(writer: Writer, texts: Mapping[str, str], spec: TableSpec = TEXTS) ->
     return writer.upsert(spec, pds.dataset(text_rows(texts)))
 
 
-def commit(lake: Lake, texts: Mapping[str, str], *, tag: str | None = "latest", recipe: str = "d") -> Snapshot:
+def commit(
+    lake: Lake, texts: Mapping[str, str], *, tag: str | None = "latest", recipe: str = "d"
+) -> Snapshot:
     """Upsert and commit in one go."""
     with lake.writer() as writer:
         upsert(writer, texts)

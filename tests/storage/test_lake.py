@@ -23,7 +23,9 @@ REPOSITORY = Path(__file__).parents[2]
 
 KEYS = st.sampled_from([f"{n:032x}" for n in range(6)])
 CHANGES = st.dictionaries(KEYS, st.sampled_from(["red", "green", "blue"]), max_size=6)
-SESSIONS = st.lists(st.tuples(st.lists(CHANGES, min_size=1, max_size=2), st.booleans()), min_size=1, max_size=4)
+SESSIONS = st.lists(
+    st.tuples(st.lists(CHANGES, min_size=1, max_size=2), st.booleans()), min_size=1, max_size=4
+)
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
@@ -58,6 +60,7 @@ def test_any_sequence_of_writers_ends_as_a_dictionary_does(sessions):
         assert len(alike) == len({tuple(rows) for rows in alike.values()})  # equal content, equal digest
 
 
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.text(max_size=5), min_size=1, max_size=20, unique=True), st.randoms(use_true_random=False))
 def test_a_digest_depends_on_neither_order_nor_splitting(texts, random):
     table = text_rows({f"{n:032x}": text for n, text in enumerate(texts)})

@@ -104,7 +104,9 @@ def test_staged_files_and_media_live_on_s3(lake):
 
 @pytest.mark.usefixtures("prefect_server")
 def test_a_curation_on_s3_ends_as_one_on_disk(lake, endpoint, media_folder, recipe_of, lake_dir, monkeypatch):
-    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)  # all a user sets: the flow is given nothing but the address
+    monkeypatch.setenv(
+        "AWS_ENDPOINT_URL", endpoint
+    )  # all a user sets: the flow is given nothing but the address
     monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
     there = curate(recipe_of(media_folder), lake=lake.uri)
     assert there.digest == curate(recipe_of(media_folder), lake=lake_dir).digest

@@ -45,8 +45,14 @@ def filled(lake, vectors, kept, side="media"):
     )
     with lake.writer() as writer:
         for name, state_spec in (("media", MEDIA), ("text", TEXTS)):
-            writer.upsert(state_spec, state(state_spec, kept) if side == name else pds.dataset(state_spec.stored.empty_table()))
-        said = {"xmodal.encoder": json.dumps({"dim": DIM}), "xmodal.encoder_ref": json.dumps({"name": "test"})}
+            writer.upsert(
+                state_spec,
+                state(state_spec, kept) if side == name else pds.dataset(state_spec.stored.empty_table()),
+            )
+        said = {
+            "xmodal.encoder": json.dumps({"dim": DIM}),
+            "xmodal.encoder_ref": json.dumps({"name": "test"}),
+        }
         writer.upsert(spec, pds.dataset(rows.with_digest(table, spec)), metadata=said)
         return writer.commit(tag="latest", recipe_digest="d", run_id="r")
 

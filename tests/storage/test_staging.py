@@ -1,6 +1,7 @@
 """Files appear whole or not at all."""
 
-import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -44,14 +45,19 @@ def test_a_file_being_written_is_not_there_yet(staging):
 
 
 def test_what_a_killed_writer_left_does_not_count(tmp_path):
-    staging = Staging(Place(str(tmp_path)), "key")
-    child = os.fork()
-    if child == 0:
-        with staging.writer(ROWS.schema, "done", "a.arrow") as writer:
-            writer.write_table(ROWS)
-            os._exit(9)
-    os.waitpid(child, 0)
+    die_amid = (
+        "import os, sys, pyarrow as pa\n"
+        "from storage.places import Place\n"
+        "from storage.staging import Staging\n"
+        "rows = pa.table({'n': [1]})\n"
+        "with Staging(Place(sys.argv[1]), 'key').writer(rows.schema, 'done', 'a.arrow') as writer:\n"
+        "    writer.write_table(rows)\n"
+        "    os._exit(9)\n"
+    )
+    died = subprocess.run([sys.executable, "-c", die_amid, str(tmp_path)], cwd=Path(__file__).parents[2])
+    assert died.returncode == 9
     assert len([*tmp_path.rglob("*.part")]) == 1
+    staging = Staging(Place(str(tmp_path)), "key")
     assert staging.names("done") == []
     staging.write(ROWS, "done", "a.arrow")
     assert staging.read(staging.path("done", "a.arrow")) == ROWS
