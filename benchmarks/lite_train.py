@@ -4,8 +4,8 @@ Packages to fetch and unpack first (nothing is downloaded here):
 
     --openclipart  usr/share/openclipart of Debian openclipart-png and openclipart-svg (public domain)
     --emoji        a folder with one folder per style, each the unpacked npm package of that name:
-                   noto, fluent-emoji-flat (npm @iconify-json/<name>),
-                   twemoji (npm @discordapp/twemoji), openmoji (npm openmoji)
+                   noto, fluent-emoji-flat, fluent-emoji, emojione (npm @iconify-json/<name>),
+                   twemoji (npm @discordapp/twemoji)
     --cldr         usr/share/unicode/cldr of Debian unicode-cldr-core: English names and keywords of emoji
     --classes      the timm wheel (PyPI, unzipped or not): names and definitions of the ImageNet classes
     --stamps       usr/share/tuxpaint/stamps of Debian tuxpaint-stamps-default: the test set, read only to
@@ -51,8 +51,8 @@ from tasks.encoders.lite import join_images, join_texts, place_images, place_tex
 
 Image.MAX_IMAGE_PIXELS = None  # Recipe.max_pixels is checked before decoding
 RECIPE = Path(__file__).with_name("lite_recipe.yaml")
-ICONIFY = ("noto", "fluent-emoji-flat")
-SVG_FOLDERS = {"twemoji": "dist/svg", "openmoji": "color/svg"}
+ICONIFY = {"noto": 320, "fluent-emoji-flat": 320, "emojione": 320, "fluent-emoji": 256}  # px drawn at
+TWEMOJI = "twemoji/dist/svg"
 SKIN_TONE = re.compile("1F3F[B-F]")
 RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
 DC = "{http://purl.org/dc/elements/1.1/}"
@@ -97,6 +97,7 @@ class Recipe:
     same_text: float  # cosine above which two texts of a batch are no negatives of each other
     shared_title: int  # as many drawings of one title, and the title says nothing
     max_pixels: int
+    max_svg: int  # characters of one emoji; longer ones take seconds to draw
     duplicate_bits: int  # of 256
     duplicate_cosine: float
     held_out: float
@@ -201,11 +202,10 @@ def from_png(path: Path) -> NDArray[np.uint8]:
         return thumbnail(picture)
 
 
-def from_svg(drawing: str) -> NDArray[np.uint8]:
-    """Return the thumbnail of an SVG document."""
-    return thumbnail(
-        Image.open(io.BytesIO(bytes(resvg_py.svg_to_bytes(svg_string=drawing, width=LONGER_SIDE_PX))))
-    )
+def from_svg(drawing: str, pixels: int = LONGER_SIDE_PX) -> NDArray[np.uint8]:
+    """Return the thumbnail of an SVG document drawn so many pixels wide."""
+    png = bytes(resvg_py.svg_to_bytes(svg_string=drawing, width=pixels))
+    return thumbnail(Image.open(io.BytesIO(png)))
 
 
 def from_svg_file(path: Path) -> NDArray[np.uint8]:
@@ -234,40 +234,39 @@ def features_of(examples: list[Example]) -> Features:
 # --- texts ----------------------------------------------------------------------------------------
 
 
-def emoji_examples(folder: Path, cldr: Path) -> Iterator[Example]:
+def emoji_examples(folder: Path, cldr: Path, recipe: Recipe) -> Iterator[Example]:
     """Yield every emoji of every style that has an English name; skin tones left out."""
-    names, keywords = _emoji_texts(folder, cldr)
-    for style, code, drawing in _emoji_drawings(folder):
-        if code in names:
+    names, keywords = _emoji_texts(cldr)
+    for style, code, draw in _emoji_drawings(folder, {_slug(name): code for code, name in names.items()}, recipe):
+        if code in names and not SKIN_TONE.search(code):
             name = re.sub("^flag: ", "flag of ", names[code]).lower()
             words = [word for word in dict.fromkeys(keywords[code]) if word != name]
-            yield Example(f"{style}/{code}", functools.partial(_drawn, drawing), name, [], words)
+            yield Example(f"{style}/{code}", draw, name, [], words)
 
 
-def _drawn(drawing: Callable[[], str]) -> NDArray[np.uint8]:
-    return from_svg(drawing())
-
-
-def _emoji_drawings(folder: Path) -> Iterator[tuple[str, str, Callable[[], str]]]:
-    for style in ICONIFY:
+def _emoji_drawings(
+    folder: Path, codes: Mapping[str, str], recipe: Recipe
+) -> Iterator[tuple[str, str, Callable[[], NDArray[np.uint8]]]]:
+    """Yield style, code points and how to draw; `codes` are those of the slugs a style does not number."""
+    for style, pixels in ICONIFY.items():
         icons = json.loads((folder / style / "icons.json").read_text(encoding="utf-8"))
         chars = json.loads((folder / style / "chars.json").read_text(encoding="utf-8"))
-        codes = {name: _code(code) for code, name in sorted(chars.items(), reverse=True)}
+        codes = {**codes, **{name: _code(code) for code, name in sorted(chars.items(), reverse=True)}}
+        drawn = set()
         for name, icon in sorted(icons["icons"].items()):
-            if name in codes and not SKIN_TONE.search(codes[name]):
+            if name in codes and codes[name] not in drawn and len(icon["body"]) <= recipe.max_svg:
+                drawn.add(codes[name])
                 width, height = (icon.get(side, icons.get(side, 16)) for side in ("width", "height"))
                 drawing = (
                     '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
-                    f'viewBox="0 0 {width} {height}" width="320" height="320">{icon["body"]}</svg>'
+                    f'viewBox="0 0 {width} {height}" width="{pixels}" height="{pixels}">{icon["body"]}</svg>'
                 )
-                yield style, codes[name], functools.partial(str, drawing)
-    for style, place in SVG_FOLDERS.items():
-        for path in sorted((folder / style / place).glob("*.svg")):
-            if not SKIN_TONE.search(path.stem.upper()):
-                yield style, _code(path.stem), functools.partial(path.read_text, encoding="utf-8")
+                yield style, codes[name], functools.partial(from_svg, drawing, pixels)
+    for path in sorted((folder / TWEMOJI).glob("*.svg")):
+        yield "twemoji", _code(path.stem), functools.partial(from_svg_file, path)
 
 
-def _emoji_texts(folder: Path, cldr: Path) -> tuple[dict[str, str], dict[str, list[str]]]:
+def _emoji_texts(cldr: Path) -> tuple[dict[str, str], dict[str, list[str]]]:
     names: dict[str, str] = {}
     keywords: dict[str, list[str]] = defaultdict(list)
     for part in ("annotations", "annotationsDerived"):
@@ -277,15 +276,11 @@ def _emoji_texts(folder: Path, cldr: Path) -> tuple[dict[str, str], dict[str, li
                 names[code] = entry.text or ""
             else:
                 keywords[code] += [word.strip().lower() for word in (entry.text or "").split("|")]
-    for entry in json.loads((folder / "openmoji" / "data" / "openmoji.json").read_text(encoding="utf-8")):
-        code = _code(entry["hexcode"])
-        if entry["group"] == "component":
-            names.pop(code, None)
-            continue
-        names.setdefault(code, entry["annotation"])
-        tags = f"{entry['tags']},{entry['openmoji_tags']}".split(",")
-        keywords[code] += [word.strip().lower() for word in tags if word.strip()]
     return names, keywords
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 def _code(code: str) -> str:
@@ -430,7 +425,7 @@ class Corpus:
         cache: Path | None,
     ) -> "Corpus":
         """Read every package; print what was found and what was removed."""
-        examples = [*openclipart_examples(openclipart, recipe), *emoji_examples(emoji, cldr)]
+        examples = [*openclipart_examples(openclipart, recipe), *emoji_examples(emoji, cldr, recipe)]
         features = _cached(examples, cache)
         copies = near_duplicates(features, features_of(stamp_examples(stamps)), recipe)
         kept = np.flatnonzero(~copies)

@@ -1,5 +1,6 @@
 """Where work runs: this process, a local Dask cluster, or someone's scheduler. The only place that counts GPUs."""
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -82,6 +83,7 @@ class DaskWorkers:
 
             address = self._settings.dask or _local_cluster(self._settings, self._stack)
             self._client = self._stack.enter_context(Client(address, set_as_default=False))
+            logging.getLogger("distributed").setLevel(logging.ERROR)  # Prefect turns its INFO lines on
         return self._client
 
 

@@ -44,6 +44,7 @@ def session(
             replay=replay,
             flow=flow,
         )
+        publish.record_missing(run)
         job = Job(run, Ledger(), pool)
         try:
             yield job, writer

@@ -267,6 +267,7 @@ class Writer:
         self.lake = lake
         self.head = head
         self._touched: dict[str, int] = {}
+        self._restored: dict[str, int] = {}
 
     def upsert(
         self, spec: TableSpec, staged: pds.Dataset, *, metadata: Mapping[str, str] | None = None
@@ -312,13 +313,13 @@ class Writer:
 
     def rebase(self, table: str) -> None:
         """Bring a table back to what the newest snapshot names, undoing what a killed writer left behind."""
-        wanted = self._touched.get(table, self.head.versions.get(table) if self.head else None)
+        wanted = self._wanted(table)
         dataset = self.lake.latest(table)
         if dataset is None or wanted is None or dataset.version == wanted:
             return
-        lance.dataset(
-            self.lake._table_uri(table), version=wanted, storage_options=self.lake._options
-        ).restore()
+        uri, options = self.lake._table_uri(table), self.lake._options
+        lance.dataset(uri, version=wanted, storage_options=options).restore()
+        self._restored[table] = lance.dataset(uri, storage_options=options).version
 
     def adopt(self, table: str) -> None:
         """Let the next snapshot name the newest version of a table, as after compaction or an index build."""
@@ -339,7 +340,7 @@ class Writer:
             if tag:
                 self.lake.move_tag(tag, head.snapshot_id, run_id=run_id)
             return head
-        tables = (head.versions if head else {}) | self._touched
+        tables = (head.versions if head else {}) | self._restored | self._touched
         digests, counts = (dict(head.digests), dict(head.row_counts)) if head else ({}, {})
         for table in self._touched:
             dataset = lance.dataset(
@@ -380,12 +381,12 @@ class Writer:
                 snapshot.snapshot_id, version
             )
         self.lake.append_log(SNAPSHOTS, snapshot.as_row())
-        self.head, self._touched = snapshot, {}
+        self.head, self._touched, self._restored = snapshot, {}, {}
 
     def _base(self, spec: TableSpec, metadata: Mapping[str, str] | None) -> lance.LanceDataset:
         """Return the table as the newest snapshot has it, undoing what a killed writer left behind."""
         uri, options = self.lake._table_uri(spec.name), self.lake._options
-        wanted = self._touched.get(spec.name, self.head.versions.get(spec.name) if self.head else None)
+        wanted = self._wanted(spec.name)
         dataset = self.lake.latest(spec.name)
         if dataset is not None and wanted is None:  # made by a run that never committed
             self.lake.place.fs.rm(self.lake.place.path(f"{spec.name}.lance"), recursive=True)
@@ -396,7 +397,17 @@ class Writer:
             self._touched[spec.name] = dataset.version  # an empty table is part of the snapshot too
             return dataset
         self.rebase(spec.name)
-        return lance.dataset(uri, storage_options=options)
+        dataset = lance.dataset(uri, storage_options=options)
+        known = {name.decode(): value.decode() for name, value in (dataset.schema.metadata or {}).items()}
+        if metadata and known != {**known, **metadata}:
+            dataset.update_schema_metadata(dict(metadata))
+            self._touched[spec.name] = dataset.version
+        return dataset
+
+    def _wanted(self, table: str) -> int | None:
+        """Return the version to build on: this run's, the one it restored, or the newest snapshot's."""
+        of_head = self.head.versions.get(table) if self.head else None
+        return self._touched.get(table, self._restored.get(table, of_head))
 
 
 def open(uri: str, **options: Any) -> Lake:  # noqa: A001 - reads as lake.open(...)

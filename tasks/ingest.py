@@ -94,9 +94,8 @@ def inspect(job: Job, planned: Planned) -> Planned:
         todo = [
             shard for shard in planned.shards if not run.staging.exists("inspected", "done", f"{shard}.arrow")
         ]
-        step.count(
-            "items staged before", 0 if len(todo) == len(planned.shards) else len(planned.shards) - len(todo)
-        )
+        if done := len(planned.shards) - len(todo):
+            step.count("shards done before", done)
         for report in job.workers.map(partial(inspect_shard, run), todo, label="inspect"):
             step.add(report)
     return planned

@@ -24,7 +24,7 @@ from storage.versions import Snapshot
 from storage.workbench import Workbench
 from tasks.decide import VERDICTS, Decided, decided_bench
 from tasks.embed import Embedded
-from tasks.run import Job, Ledger, code_version
+from tasks.run import Job, Ledger, Run, code_version
 
 _STATE = "s.present, s.kept, s.dropped_by"
 _FACTS = ", ".join(
@@ -184,6 +184,29 @@ def record(job: Job, snapshot: Snapshot | None, *, message: str = "") -> None:
         "started_at": ledger.started_at,
         "finished_at": datetime.now(UTC),
     }
+    run.lake.append_log(RUNS, row)
+
+
+def record_missing(run: Run) -> None:
+    """Record the run behind the newest snapshot, if it was killed after its commit and before its record."""
+    base = run.base
+    if base is None or " " in base.run_id or run.lake.read("runs", where=f"run_id = '{base.run_id}'").num_rows:
+        return  # "restore s000001" and "maintain ..." are no runs of a recipe
+    row: dict[str, object] = dict.fromkeys(RUNS.schema.names, "")
+    row |= {
+        "run_id": base.run_id,
+        "flow": "curate",
+        "status": "committed",
+        "recipe_digest": base.recipe_digest,
+        "read_snapshot": base.parent_id,
+        "written_snapshot": base.snapshot_id,
+        "versions_written": json.dumps(base.versions),
+        "message": "killed after its commit; recorded by the run that followed, without counts and costs",
+        "started_at": base.created_at,
+        "finished_at": base.created_at,
+    }
+    row |= dict.fromkeys(("counts", "versions_read", "cost_per_1000_kept", "recipe_json"), "{}")
+    row |= dict.fromkeys(("costs", "encoders"), "[]")
     run.lake.append_log(RUNS, row)
 
 

@@ -71,10 +71,12 @@ def screen(job: Job, merged: Merged) -> Screened:
 
 def _unscored(run: Run, bench: Workbench, rules: list[Rule]) -> list[tuple[str, str, str]]:
     """Stage the snapshot's media and texts that some filter has not scored yet, as when a rule was added."""
-    work = []
+    work: list[tuple[str, str, str]] = []
+    if run.base is None or run.base.recipe_digest == run.recipe_digest:
+        return work  # the same recipe has scored all it can score
     for subject, spec in (("media", MEDIA), ("text", TEXTS)):
         methods = [method for rule in rules if (method := filter_of(rule)).subject == subject]
-        if not methods or run.base is None:
+        if not methods:
             continue
         staged = f"staged_{spec.name}"
         wanted = " OR ".join(
@@ -88,11 +90,12 @@ def _unscored(run: Run, bench: Workbench, rules: list[Rule]) -> list[tuple[str, 
         )
         columns = [name for name in STAGED[spec.name].names if name in spec.schema.names]
         reader = bench.batches(
-            f"SELECT {', '.join(columns)} FROM base_{spec.name} SEMI JOIN ({missing}) USING ({spec.key})",
+            f"SELECT {', '.join(columns)} FROM base_{spec.name} SEMI JOIN ({missing}) USING ({spec.key}) "
+            f"ORDER BY {spec.key}",  # a restart cuts the same shards
             size=run.recipe.shard_rows,
         )
         for number, batch in enumerate(reader):
-            name = f"{subject}-base-{number:05d}"
+            name = f"{subject}-base-{number:05d}-{key(*batch[spec.key].to_pylist())[:12]}"
             work.append(
                 (
                     subject,

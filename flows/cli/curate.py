@@ -40,7 +40,7 @@ def ingest(
     from schemas.recipes import CurationRecipe
 
     ref = source_of(source, kind=kind, name=name)
-    recipe = CurationRecipe(name=f"ingest {ref.name}", sources=(ref,))
+    recipe = CurationRecipe(name=f"ingest {ref.name}", sources=(ref,), tag="ingested")
     with progress(quiet=as_json):
         ingest_sources(recipe, lake=lake_uri(lake))
     report(lake_uri(lake), as_json=as_json)

@@ -248,7 +248,7 @@ def test_shards_done_before_a_kill_are_not_inspected_again(world):
     events = world.drive(lake)
     assert not any("stage inspected/" in event for event in events)
     counts = json.loads(lakes.open(str(lake)).runs()[0]["counts"])["inspect"]
-    assert counts == {"items staged before": len(done)}
+    assert counts == {"shards done before": len(done)}
 
 
 def test_two_kills_in_a_row_are_no_worse_than_one(world):

@@ -115,7 +115,6 @@ def test_quarantine_is_listed_shown_and_replayed(xmodal, own):
     said = xmodal("quarantine", "replay", "--reason", "empty-file", "--json", work=own)
     assert said.code == 0, said.err
     assert json.loads(said.out)["counts"]["inspect"] == {
-        "items staged before": 0,
         "media": 0,
         "quarantined": 1,
         "texts": 0,
