@@ -6,6 +6,7 @@ import subprocess
 import threading
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
@@ -57,10 +58,9 @@ def run(command: list[str], *, env: dict[str, str] | None = None) -> Cost:
 
 def machine() -> str:
     """Return one line that says what was measured on."""
-    model = next(
-        (line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")),
-        platform.processor(),
-    )
+    cpus = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    models = [line.split(":", 1)[1].strip() for line in cpus.splitlines() if line.startswith("model name")]
+    model = models[0] if models else platform.processor()
     memory = psutil.virtual_memory().total / 2**30
     return (
         f"{len(os.sched_getaffinity(0))} cores of {model}, {memory:.0f} GiB, {platform.system()} "
@@ -74,7 +74,9 @@ def table(columns: list[str], rows: list[list[object]]) -> str:
     return "\n".join(lines + ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows])
 
 
-def _watch(pid: int, cpu: dict[tuple[int, float], float], peaks: dict[str, int], stop: threading.Event) -> None:
+def _watch(
+    pid: int, cpu: dict[tuple[int, float], float], peaks: dict[str, int], stop: threading.Event
+) -> None:
     """Poll the tree every 0.1 s; a process's CPU seconds are those last seen (short ones may lose 0.1 s)."""
     beat = 0
     while not stop.wait(0.1):

@@ -11,6 +11,7 @@ import json
 import multiprocessing
 import time
 import warnings
+from functools import partial
 from pathlib import Path
 
 import lance
@@ -20,12 +21,18 @@ from PIL import Image
 warnings.simplefilter("ignore")  # Pillow's remarks on palettes and large pictures
 
 
-def look(path: str) -> dict[str, object]:
-    """Return one image's row; what cannot be decoded has an error instead of a hash."""
+def look(path: str, max_pixels: int = 0) -> dict[str, object]:
+    """Return one image's row; what cannot be decoded, or is too large, has an error instead of a hash."""
     data = Path(path).read_bytes()
-    row: dict[str, object] = {"path": path, "size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    row: dict[str, object] = {
+        "path": path,
+        "size_bytes": len(data),
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
     try:
         with Image.open(io.BytesIO(data)) as image:
+            if max_pixels and image.width * image.height > max_pixels:
+                raise ValueError(f"{image.width} x {image.height} is more than {max_pixels} pixels")
             pixels = image.convert("RGB")
     except Exception as error:
         return row | {"width": 0, "height": 0, "dhash": "", "error": f"{type(error).__name__}: {error}"}
@@ -41,16 +48,24 @@ def main() -> None:
     parser.add_argument("images", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument(
+        "--max-pixels", type=int, default=0, help="refuse larger images from their header, as Xmodal"
+    )
     args = parser.parse_args()
     start = time.perf_counter()
     paths = sorted(str(path) for path in args.images.rglob("*.png"))
     with multiprocessing.get_context("spawn").Pool(args.workers) as pool:
-        rows = pool.map(look, paths, chunksize=64)
+        rows = pool.map(partial(look, max_pixels=args.max_pixels), paths, chunksize=64)
     seen: set[object] = set()
     kept = []
     for row in rows:
         width, height = int(str(row["width"])), int(str(row["height"]))
-        if row["error"] or min(width, height) < 32 or not 1 / 3 <= width / height <= 3 or row["dhash"] in seen:
+        if (
+            row["error"]
+            or min(width, height) < 32
+            or not 1 / 3 <= width / height <= 3
+            or row["dhash"] in seen
+        ):
             continue
         seen.add(row["dhash"])
         kept.append(row)

@@ -19,6 +19,7 @@ R = TypeVar("R")
 Report = Callable[[str, int, int], None]
 report_progress: ContextVar[Report] = ContextVar("report_progress", default=lambda label, done, total: None)
 
+FEW = 2  # shards that are not worth starting a cluster for
 RETRIES = 2  # of a shard whose worker died; bad input never raises out of a shard
 
 # Dask's default returns every freed buffer to the kernel at once, which makes torch on CPUs three times slower.
@@ -57,8 +58,8 @@ class DaskWorkers:
         report(label, 0, len(shards))
         here = self._settings.dask is None and (
             self._settings.workers == 0
-            or (len(shards) == 1 and self._client is None and not self._settings.gpus)
-        )  # one shard is not worth starting a cluster for
+            or (len(shards) <= FEW and self._client is None and not self._settings.gpus)
+        )
         results = map(function, shards) if here else self._spread(function, shards, gpu)
         for done, result in enumerate(results, 1):
             report(label, done, len(shards))
@@ -81,9 +82,10 @@ class DaskWorkers:
         if self._client is None:
             from distributed import Client
 
+            for part in ("distributed", "distributed.scheduler", "distributed.nanny", "distributed.core"):
+                logging.getLogger(part).setLevel(logging.ERROR)  # Prefect turns their INFO lines on
             address = self._settings.dask or _local_cluster(self._settings, self._stack)
             self._client = self._stack.enter_context(Client(address, set_as_default=False))
-            logging.getLogger("distributed").setLevel(logging.ERROR)  # Prefect turns its INFO lines on
         return self._client
 
 
@@ -107,7 +109,8 @@ def _local_cluster(settings: Settings, stack: ExitStack) -> str:
             threads_per_worker=1,
             processes=True,
             memory_limit=settings.worker_memory,
-            dashboard_address=None,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
             resources={"GPU": settings.gpus} if settings.gpus else None,
             silence_logs=40,  # ERROR: a worker that is replaced is not news to the user
         )

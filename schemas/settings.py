@@ -13,7 +13,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="XMODAL_", env_file=".env", extra="ignore", frozen=True)
 
     lake: str = Field("lake", description="Folder or object-store URL of the lake.")
-    cache: Path = Field(Path.home() / ".cache" / "xmodal", description="Fetched corpora and thumbnails of search results.")
+    cache: Path = Field(
+        Path.home() / ".cache" / "xmodal", description="Fetched corpora and thumbnails of search results."
+    )
     media: Literal["reference", "store"] = Field(
         "reference", description="Leave media where they are, or copy their bytes by digest into the lake."
     )

@@ -190,7 +190,11 @@ def record(job: Job, snapshot: Snapshot | None, *, message: str = "") -> None:
 def record_missing(run: Run) -> None:
     """Record the run behind the newest snapshot, if it was killed after its commit and before its record."""
     base = run.base
-    if base is None or " " in base.run_id or run.lake.read("runs", where=f"run_id = '{base.run_id}'").num_rows:
+    if (
+        base is None
+        or " " in base.run_id
+        or run.lake.read("runs", where=f"run_id = '{base.run_id}'").num_rows
+    ):
         return  # "restore s000001" and "maintain ..." are no runs of a recipe
     row: dict[str, object] = dict.fromkeys(RUNS.schema.names, "")
     row |= {

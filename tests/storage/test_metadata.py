@@ -20,5 +20,7 @@ def test_a_table_says_which_encoder_made_its_vectors_also_after_the_weights_chan
         with lake.writer() as writer:
             writer.upsert(spec, pds.dataset(vectors(encoder)), metadata={"xmodal.encoder": encoder})
             writer.commit(tag=None, recipe_digest=encoder, run_id=encoder)
-    said = [lake.dataset("embeddings_x", at).schema.metadata[b"xmodal.encoder"] for at in ("s000001", "s000002")]
+    said = [
+        lake.dataset("embeddings_x", at).schema.metadata[b"xmodal.encoder"] for at in ("s000001", "s000002")
+    ]
     assert said == [b"old", b"new"]
