@@ -43,7 +43,7 @@ from tasks.encoders._lite_features import (
     LONGER_SIDE_PX,
     ImageFeatures,
     classifier,
-    image_features,
+    image_views,
     square,
     text_features,
 )
@@ -78,7 +78,7 @@ NO_PICTURE = re.compile(
 
 @dataclass(frozen=True)
 class Recipe:
-    """Hyper-parameters; `lite_recipe.yaml` holds the values, chosen on held-out drawings, never on stamps."""
+    """Hyper-parameters; `lite_recipe.yaml` holds the values, docs/lite.md says how they were chosen."""
 
     bridge_temperature: float
     bridge_classes: int
@@ -225,8 +225,9 @@ def features_of(examples: list[Example]) -> Features:
     plain, mirrored, bits = [], [], []
     for start in range(0, len(examples), 16):
         images = [example.thumbnail() for example in examples[start : start + 16]]
-        plain.append(image_features(images).pooled)
-        mirrored.append(image_features([image[:, ::-1] for image in images]).pooled)
+        views = image_views(images)
+        plain.append(views[0])
+        mirrored.append(views[1])
         bits += [difference_bits(image) for image in images]
     return Features(np.concatenate(plain), np.concatenate(mirrored), np.stack(bits))
 
@@ -237,7 +238,9 @@ def features_of(examples: list[Example]) -> Features:
 def emoji_examples(folder: Path, cldr: Path, recipe: Recipe) -> Iterator[Example]:
     """Yield every emoji of every style that has an English name; skin tones left out."""
     names, keywords = _emoji_texts(cldr)
-    for style, code, draw in _emoji_drawings(folder, {_slug(name): code for code, name in names.items()}, recipe):
+    for style, code, draw in _emoji_drawings(
+        folder, {_slug(name): code for code, name in names.items()}, recipe
+    ):
         if code in names and not SKIN_TONE.search(code):
             name = re.sub("^flag: ", "flag of ", names[code]).lower()
             words = [word for word in dict.fromkeys(keywords[code]) if word != name]
@@ -588,9 +591,9 @@ def fit(
     names = np.unique([example.name for example in corpus.examples], return_inverse=True)[1]
     often = np.bincount(names[rows])[names[rows]] ** -0.5  # six styles of an emoji are not six meanings
     pool, class_pool, classes = corpus.texts, corpus.class_texts, len(corpus.class_vectors)
-    views = (corpus.features.plain.astype(np.float32), corpus.features.mirrored.astype(np.float32))
-    imagined = Imagined(views[0][rows], recipe.imagined_noise)
-    maps = Maps(views[0][rows], pool.vectors[pool.first(rows)].mean(axis=0), recipe)
+    plain, mirrored = (view.astype(np.float32) for view in (corpus.features.plain, corpus.features.mirrored))
+    imagined = Imagined(plain[rows], recipe.imagined_noise)
+    maps = Maps(plain[rows], pool.vectors[pool.first(rows)].mean(axis=0), recipe)
     optimizer = torch.optim.AdamW(
         [
             {
@@ -612,11 +615,10 @@ def fit(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=steps, pct_start=0.1)
     for _ in range(steps):
         batch = dice.choice(rows, drawn, p=often / often.sum())
-        mirrored = dice.random((drawn, 1)) < 0.5
+        turned = dice.integers(3, size=(drawn, 1)).astype(np.float32) / 2  # as drawn, mirrored, or the mean
         classed = dice.integers(classes, size=recipe.imagined)
-        pooled = np.concatenate(
-            [np.where(mirrored, views[1][batch], views[0][batch]), imagined.draw(classed, dice)]
-        )
+        seen = (1 - turned) * plain[batch] + turned * mirrored[batch]
+        pooled = np.concatenate([seen, imagined.draw(classed, dice)])
         texts = np.concatenate(
             [pool.vectors[pool.draw(batch, dice)], class_pool.vectors[class_pool.draw(classed, dice)]]
         )
@@ -627,10 +629,11 @@ def fit(
         optimizer.step()
         schedule.step()
     head = head_of(maps, corpus.class_vectors, pool.vectors, recipe)
+    head["class_prior"] = _logits(plain[rows]).mean(axis=0)  # drawings all look a little like some classes
     told = dice.choice(rows, recipe.anchors, p=often / often.sum())
     thought = imagined.draw(dice.choice(classes, recipe.anchors, replace=False), dice)
     anchors = np.concatenate([pool.vectors[pool.first(told)], head["class_text"][:: 1000 // recipe.anchors]])
-    return head | anchor(head, np.concatenate([views[0][told], thought]), anchors, recipe)
+    return head | anchor(head, np.concatenate([plain[told], thought]), anchors, recipe)
 
 
 def info_nce(
@@ -646,7 +649,7 @@ def info_nce(
 def head_of(
     maps: Maps, class_vectors: NDArray[np.float32], texts: NDArray[np.float32], recipe: Recipe
 ) -> dict[str, NDArray[np.float32]]:
-    """Return the tensors that `tasks.encoders.lite` reads, anchors excepted.
+    """Return the tensors that `tasks.encoders.lite` reads, anchors and prior excepted.
 
     The trained space gives up its two directions of least variance, to make room for the hubness coordinates.
     """
@@ -730,7 +733,7 @@ def report(corpus: Corpus, asked: NDArray[np.bool_], head: Mapping[str, NDArray[
     """Print the recall on the held-out names: one picture each, captioned "A <name>."."""
     rows = list({corpus.examples[row].name: row for row in np.flatnonzero(asked)}.values())
     captions = [f"A {corpus.examples[row].name}." for row in rows]
-    pooled = corpus.features.plain[rows].astype(np.float32)
+    pooled = (corpus.features.plain[rows].astype(np.float32) + corpus.features.mirrored[rows]) / 2
     weights = {name: tensor.astype(np.float16).astype(np.float32) for name, tensor in head.items()}
     media = place_images(ImageFeatures(pooled, _logits(pooled)), weights)
     found = recalls(media, place_texts(text_features(captions), weights), captions)

@@ -22,13 +22,12 @@ report_progress: ContextVar[Report] = ContextVar("report_progress", default=lamb
 FEW = 2  # shards that are not worth starting a cluster for
 RETRIES = 2  # of a shard whose worker died; bad input never raises out of a shard
 
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 # Dask's default returns every freed buffer to the kernel at once, which makes torch on CPUs three times slower.
 _WORKER_ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
     "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
-    "OMP_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
+    **_ONE_THREAD,
 }
 
 
@@ -60,6 +59,9 @@ class DaskWorkers:
             self._settings.workers == 0
             or (len(shards) <= FEW and self._client is None and not self._settings.gpus)
         )
+        if here:
+            for name in _ONE_THREAD:  # as on a worker: two thread pools at once stall each other
+                os.environ.setdefault(name, "1")
         results = map(function, shards) if here else self._spread(function, shards, gpu)
         for done, result in enumerate(results, 1):
             report(label, done, len(shards))

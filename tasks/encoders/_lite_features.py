@@ -36,7 +36,8 @@ class ImageFeatures(NamedTuple):
     """What the picture backbone says of N pictures.
 
     Args:
-        pooled: Mean of the last feature map over its 7 x 7 cells. Shape (N, 1280), float32, non-negative.
+        pooled: Mean of the last feature map over its 7 x 7 cells and over the picture and its mirror image.
+            Shape (N, 1280), float32, non-negative.
         logits: Of the 1,000 ImageNet classes, in the order of their synset ids. Shape (N, 1000), float32.
     """
 
@@ -45,14 +46,28 @@ class ImageFeatures(NamedTuple):
 
 
 def image_features(images: Sequence[NDArray[np.uint8]], batch_size: int = 16) -> ImageFeatures:
-    """Return pooled features and class logits of uint8 (H, W, 3) RGB pictures of any size."""
-    pooled = np.empty((len(images), FEATURES), np.float32)
+    """Return pooled features and class logits of uint8 (H, W, 3) RGB pictures of any size.
+
+    Both are the mean over the picture and its mirror image, which twice the passes pay for: the side a thing
+    faces says nothing of what it is.
+    """
+    pooled = image_views(images, batch_size).mean(axis=0)
     logits = np.empty((len(images), CLASSES), np.float32)
+    for start in range(0, len(images), batch_size):
+        rows = slice(start, start + batch_size)
+        with torch.inference_mode():
+            logits[rows] = _image_network()._fc(torch.from_numpy(pooled[rows])).numpy()
+    return ImageFeatures(pooled, logits)
+
+
+def image_views(images: Sequence[NDArray[np.uint8]], batch_size: int = 16) -> NDArray[np.float32]:
+    """Return pooled features of the pictures as they are, then of their mirror images. Shape (2, N, 1280)."""
+    views = np.empty((2, len(images), FEATURES), np.float32)
     for start in range(0, len(images), batch_size):
         inputs = np.stack([square(image) for image in images[start : start + batch_size]])  # (B, 224, 224, 3)
         rows = slice(start, start + len(inputs))
-        pooled[rows], logits[rows] = _look(inputs)
-    return ImageFeatures(pooled, logits)
+        views[0, rows], views[1, rows] = _look(inputs), _look(inputs[:, :, ::-1])
+    return views
 
 
 def text_features(texts: Sequence[str], batch_size: int = 64) -> NDArray[np.float32]:
@@ -110,13 +125,13 @@ def _content(image: NDArray[np.uint8]) -> tuple[int, int, int, int]:
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
-def _look(inputs: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    network = _image_network()
-    scaled = (torch.from_numpy(inputs).float() - 127) / 128  # as it was trained; not ImageNet's mean and std
+def _look(inputs: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return the pooled features, (B, 1280), of squares, (B, 224, 224, 3)."""
+    pixels = torch.from_numpy(np.ascontiguousarray(inputs)).float()
+    scaled = (pixels - 127) / 128  # as it was trained; not ImageNet's mean and std
     scaled = scaled.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
     with torch.inference_mode():
-        pooled = network.extract_features(scaled).mean(dim=(2, 3))
-        return pooled.numpy(), network._fc(pooled).numpy()
+        return _image_network().extract_features(scaled).mean(dim=(2, 3)).numpy()
 
 
 def _read(texts: list[str]) -> NDArray[np.float32]:

@@ -30,13 +30,14 @@ class Lite:
     """Joins two spaces: what a picture is called, and what a trained map makes of it.
 
     A vector is two halves. The first is the class bridge: a picture lies at the weighted mean of the
-    sentence vectors of the ImageNet classes it resembles, a text at its own sentence vector. It knows
-    photographs. The second is a linear map per side, trained with InfoNCE on clip art and emoji. It knows
-    drawings. Two more coordinates take from the similarity of a pair half of how close each of the two is to
-    anchors of the other side, as CSLS does: what is near everything is no answer to anything. Up to a
-    constant and near-unit factors, the dot product is the weighted mean of the halves' cosines less that.
+    sentence vectors of the ImageNet classes it resembles more than drawings on average do, a text at its own
+    sentence vector. It knows photographs. The second is a linear map per side, trained with InfoNCE on clip
+    art and emoji. It knows drawings. Two more coordinates take from the similarity of a pair half of how
+    close each of the two is to anchors of the other side, as CSLS does: what is near everything is no answer
+    to anything. Up to a constant and near-unit factors, the dot product is the weighted mean of the halves'
+    cosines less that.
 
-    It knows English only, and of pictures what 1,000 classes and 13,000 drawings teach.
+    It knows English only, and of pictures what 1,000 classes and 12,000 drawings teach.
 
     Args:
         batch_size: Pictures in one pass of the backbone; changes speed and memory only.
@@ -121,7 +122,8 @@ def join_texts(features: NDArray[np.float32], weights: Weights) -> NDArray[np.fl
 
 def join_images(seen: _lite_features.ImageFeatures, weights: Weights) -> NDArray[np.float32]:
     """Return the two halves of the pictures' vectors, (N, 766), unit length."""
-    named = class_shares(seen.logits, float(weights["bridge_temperature"]), int(weights["bridge_classes"]))
+    above = seen.logits - weights["class_prior"]
+    named = class_shares(above, float(weights["bridge_temperature"]), int(weights["bridge_classes"]))
     scaled = (seen.pooled - weights["image_mean"]) / weights["image_scale"]
     trained = scaled @ weights["image_map"] + weights["image_bias"]
     return _join(named @ weights["class_text"], trained, weights)

@@ -9,7 +9,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from tasks.encoders._lite_features import image_features, square, text_features
+from tasks.encoders import _lite_features
+from tasks.encoders._lite_features import image_features, image_views, square, text_features
 from tasks.encoders.lite import HEAD, HINGE, Lite, class_shares, open_head
 
 TEXTS = ["a red apple", "A brown bear.", "the flag of France"]
@@ -50,7 +51,8 @@ def test_places_a_picture_as_the_formula_says() -> None:
     head = {name: tensor.tolist() for name, tensor in open_head(HEAD).items()}
     seen = image_features([picture(0)])
     (pooled,), (logits,) = seen.pooled.tolist(), seen.logits.tolist()
-    odds = [math.exp((logit - max(logits)) / head["bridge_temperature"]) for logit in logits]
+    above = [logit - prior for logit, prior in zip(logits, head["class_prior"], strict=True)]
+    odds = [math.exp((logit - max(above)) / head["bridge_temperature"]) for logit in above]
     kept = sorted(range(1000), key=lambda index: -odds[index])[: int(head["bridge_classes"])]
     bridge = [sum(odds[index] * head["class_text"][index][axis] for index in kept) for axis in range(384)]
     scaled = [(x - m) / s for x, m, s in zip(pooled, head["image_mean"], head["image_scale"], strict=True)]
@@ -97,6 +99,25 @@ def test_white_space_around_a_drawing_changes_little() -> None:
     on_paper[100:160, 20:110] = drawing
     close, wide = Lite()([drawing, on_paper])
     assert close @ wide > 0.99
+
+
+def test_a_picture_lies_where_its_mirror_image_does() -> None:
+    # Once prepared it is 108 of 224 px wide: as much white on the left as on the right.
+    lopsided = np.full((120, 60, 3), 90, np.uint8)
+    lopsided[10:60, :30] = picture(5, width=30, height=50)
+    lopsided[70:110, 40:55] = (200, 30, 30)
+    drawn, mirrored = Lite()([lopsided, lopsided[:, ::-1]])
+    np.testing.assert_allclose(drawn, mirrored, atol=2e-3)
+    (seen,), (turned,) = image_views([lopsided])
+    assert seen @ turned < 0.99 * np.linalg.norm(seen) * np.linalg.norm(
+        turned
+    )  # of itself the backbone tells
+
+
+def test_opens_the_sentence_network_in_silence(capfd: pytest.CaptureFixture[str]) -> None:
+    _lite_features._open_text_network.cache_clear()
+    text_features(TEXTS[:1])
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_drawn_thing_is_nearest_its_own_name() -> None:
