@@ -72,6 +72,10 @@ class Staging:
                 writer.write_batch(batch)
         return self.path(*parts)
 
+    def size_bytes(self, path: str) -> int:
+        """Return one file's size."""
+        return int(self.place.fs.size(path))
+
     def read(self, path: str) -> pa.Table:
         """Return one file's rows."""
         with self.place.fs.open(path, "rb") as file:

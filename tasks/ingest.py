@@ -1,5 +1,6 @@
 """Find what is new in the sources, look at it, and stage what was found."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -17,10 +18,11 @@ from storage.workbench import workbench
 from tasks import sources
 from tasks.catalog import build
 from tasks.corpora import CORPORA
-from tasks.run import Job, Run
+from tasks.run import RETRY, Job, Run
 from tasks.shards.inspect import inspect_shard
 
 LIST_ROWS = 4096
+_log = logging.getLogger("xmodal.corpora")  # a corpus may take a minute to fetch: say so
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Planned:
         return [run.staging.path("inspected", table, f"{shard}.arrow") for shard in self.shards]
 
 
-@task(cache_policy=NO_CACHE)
+@task(cache_policy=NO_CACHE, **RETRY)
 def plan(job: Job) -> Planned:
     """List the sources, compare with the snapshot, and stage what is new or changed as shards."""
     run, staging = job.run, job.run.staging
@@ -120,7 +122,7 @@ def _resolved(ref: SourceRef) -> SourceRef:
         return ref
 
     corpus = build(CORPORA, MethodRef(name=ref.location))
-    manifest = corpus.get(Settings().cache, report=lambda line: None)
+    manifest = corpus.get(Settings().cache, report=_log.info)
     return ref.model_copy(update={"kind": "manifest", "location": str(manifest)})
 
 

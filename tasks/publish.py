@@ -24,7 +24,7 @@ from storage.versions import Snapshot
 from storage.workbench import Workbench
 from tasks.decide import VERDICTS, Decided, decided_bench
 from tasks.embed import Embedded
-from tasks.run import Job, Ledger, Run, code_version
+from tasks.run import RETRY, Job, Ledger, Run, code_version
 
 _STATE = "s.present, s.kept, s.dropped_by"
 _FACTS = ", ".join(
@@ -107,7 +107,7 @@ ANTI JOIN verdicts v USING (decision_id) WHERE b.active
 _SCORES = "SELECT DISTINCT ON (score_id) * EXCLUDE (row_digest) FROM staged_scores"
 
 
-@task(cache_policy=NO_CACHE)
+@task(cache_policy=NO_CACHE, **RETRY)
 def commit(job: Job, decided: Decided, embedded: Embedded | None, writer: Writer) -> Snapshot:
     """Write what changed, name it in one snapshot, move the tag, and record the run."""
     run = job.run
@@ -124,6 +124,7 @@ def commit(job: Job, decided: Decided, embedded: Embedded | None, writer: Writer
             tables += [(SCORES, _SCORES), (DECISIONS, _DECISIONS)]
         for spec, sql in tables:
             path = bench.stage_rows(sql.format(run=run.run_id), spec, "publish", f"{spec.name}.arrow")
+            step.written_bytes += run.staging.size_bytes(path)
             done = writer.upsert(spec, run.staging.dataset([path], spec.stored))
             step.count(f"{spec.name} added", done.added)
             step.count(f"{spec.name} replaced", done.replaced)

@@ -208,6 +208,16 @@ def _cpu_now() -> float:
     return total
 
 
+def may_pass(task: object, run: object, state: Any) -> bool:
+    """Whether a failed step is worth trying again: storage or network hiccups are, bad recipes and data are not."""
+    error = state.result(raise_on_failure=False)
+    lasting = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError)
+    return isinstance(error, OSError) and not isinstance(error, lasting)
+
+
+RETRY: dict[str, Any] = {"retries": 2, "retry_delay_seconds": [1, 5], "retry_condition_fn": may_pass}
+
+
 @lru_cache(maxsize=1)
 def code_version() -> str:
     """Return the package's version, and the commit and whether it is clean where the code is a checkout."""

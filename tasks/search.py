@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -19,6 +20,10 @@ from tasks.encoders.contract import Encoder
 from tasks.encoders.identity import identity
 from tasks.media.decoder import Decoder, LocalBytes
 from tasks.shards.embed import picture
+
+By = Literal["media", "texts", "both"]
+POOL = 100  # neighbours of each side that are fused
+RRF_K = 60
 
 
 @dataclass(frozen=True)
@@ -59,8 +64,12 @@ def search(
     k: int = 10,
     at: str | None = None,
     encoder: str | None = None,
+    by: By = "both",
 ) -> Results:
     """Return the k kept media nearest to a text or a picture.
+
+    A picture is compared with the media's own vectors. Words are compared with those and with the vectors of the
+    media's kept texts, and the two orders are fused by reciprocal ranks (Cormack et al. 2009, k = 60).
 
     Args:
         lake: The lake.
@@ -69,6 +78,7 @@ def search(
         k: How many.
         at: Snapshot id, tag or digest; newest by default.
         encoder: Name of an encoder or its table; the one with most vectors by default.
+        by: What words are compared with: media, texts or both.
 
     Raises:
         DataError: Not exactly one of `text` and `image` was given, or the lake is empty.
@@ -83,8 +93,37 @@ def search(
     entry = vectors.encoder_table(lake, snapshot, encoder)
     encode = _encoder(entry)
     query = encode([text])[0] if text is not None else encode([_pixels(image)])[0]  # type: ignore[arg-type]
-    found = vectors.nearest(lake, snapshot, entry.table, query, k)
+    if text is None or by == "media":
+        found = vectors.nearest(lake, snapshot, entry.table, query, k)
+    else:
+        found = _fused(lake, snapshot, entry.table, query, k, by)
     return Results(snapshot.snapshot_id, entry.table, tuple(_hits(lake, snapshot, found)))
+
+
+def _fused(lake: Lake, snapshot: Snapshot, table: str, query: np.ndarray, k: int, by: By) -> list[Neighbour]:
+    """Return media by the ranks of their own vectors and of their best text, with the similarity of the medium."""
+    depth = max(POOL, 2 * k)
+    texts = vectors.nearest(lake, snapshot, table, query, depth, side="text")
+    rank_of_text = {text.item_id: rank for rank, text in enumerate(texts, 1)}
+    pairs = vectors.by_ids(
+        lake, snapshot, "pairs", "text_id", list(rank_of_text), ["media_id", "text_id", "kept", "present"]
+    )
+    ranks: dict[str, list[int]] = {}
+    best: dict[str, int] = {}
+    for pair in pairs.to_pylist():
+        if pair["present"] and pair["kept"] is not False:
+            rank = rank_of_text[pair["text_id"]]
+            best[pair["media_id"]] = min(rank, best.get(pair["media_id"], rank))
+    for media_id, rank in best.items():
+        ranks.setdefault(media_id, []).append(rank)
+    if by == "both":
+        for rank, neighbour in enumerate(vectors.nearest(lake, snapshot, table, query, depth), 1):
+            ranks.setdefault(neighbour.item_id, []).append(rank)
+    rows = vectors.by_ids(lake, snapshot, table, "item_id", list(ranks), ["item_id", "vector"]).to_pylist()
+    similarity = {row["item_id"]: float(np.dot(query, np.asarray(row["vector"], np.float32))) for row in rows}
+    score = {media_id: sum(1 / (RRF_K + rank) for rank in found) for media_id, found in ranks.items()}
+    order = sorted(similarity, key=lambda media_id: (-score[media_id], -similarity[media_id], media_id))
+    return [Neighbour(media_id, similarity[media_id]) for media_id in order[:k]]
 
 
 def _encoder(entry: vectors.EncoderTable) -> Encoder:

@@ -1,6 +1,7 @@
 """How commands speak: tables and bars for people, plain lines for logs, JSON for machines."""
 
 import json
+import logging
 import os
 import sys
 import time
@@ -76,6 +77,10 @@ def progress(quiet: bool = False) -> Iterator[None]:
     if quiet:
         yield
         return
+    ours = logging.getLogger("xmodal")
+    if not ours.handlers:
+        ours.addHandler(logging.StreamHandler(sys.stderr))
+        ours.setLevel(logging.INFO)
     if not sys.stderr.isatty():
         token = report_progress.set(_lines())
         try:

@@ -5,7 +5,7 @@ import html
 import tempfile
 import webbrowser
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -31,6 +31,9 @@ def search(
     k: Annotated[int, typer.Option("-k", min=1, help="How many results.")] = 10,
     at: AtOption = None,
     encoder: Annotated[str | None, typer.Option(help="Encoder, where the lake has several.")] = None,
+    by: Annotated[
+        Literal["media", "texts", "both"], typer.Option(help="What words are compared with.")
+    ] = "both",
     open_sheet: Annotated[
         bool, typer.Option("--open", help="Write an HTML contact sheet and open it.")
     ] = False,
@@ -41,7 +44,7 @@ def search(
     from storage import lake as lakes
     from tasks.search import search as find
 
-    results = find(lakes.open(lake_uri(lake)), text, image=image, k=k, at=at, encoder=encoder)
+    results = find(lakes.open(lake_uri(lake)), text, image=image, k=k, at=at, encoder=encoder, by=by)
     thumbnails = _thumbnails(results.hits)
     if as_json:
         print_json(
