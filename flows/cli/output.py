@@ -81,6 +81,7 @@ def progress(quiet: bool = False) -> Iterator[None]:
     if not ours.handlers:
         ours.addHandler(logging.StreamHandler(sys.stderr))
         ours.setLevel(logging.INFO)
+        ours.propagate = False
     if not sys.stderr.isatty():
         token = report_progress.set(_lines())
         try:
