@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from benchmarks.ingest import _copied
+from benchmarks.ingest import copied
 from benchmarks.measure import machine, run, table
 from schemas.recipes import CurationRecipe
 from storage import lake as lakes
@@ -41,7 +41,7 @@ def main() -> None:
     print(machine() + "\n")
     with tempfile.TemporaryDirectory(prefix="xmodal-bench-") as scratch:
         work = Path(scratch)
-        images = _copied(args.images, work / "images", args.limit)
+        images = copied(args.images, work / "images", args.limit)
         texts = work / "texts.jsonl"
         names = [path.stem.replace("_", " ").replace("-", " ") for path in sorted(args.images.rglob("*.png"))]
         lines = (

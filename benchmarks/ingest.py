@@ -50,7 +50,7 @@ def main() -> None:
     print(machine())
     with tempfile.TemporaryDirectory(prefix="xmodal-bench-") as scratch:
         work = Path(scratch)
-        images = _copied(args.images, work / "images", args.limit)
+        images = copied(args.images, work / "images", args.limit)
         n = len(list(images.rglob("*.png")))
         print(f"{n} images, {sum(p.stat().st_size for p in images.rglob('*.png')) / 1e6:.0f} MB\n")
         loop = [sys.executable, "-m", "benchmarks.plain", str(images)]
@@ -74,7 +74,7 @@ def main() -> None:
         _print_memory(images, work, xmodal[-1], n)
 
 
-def _copied(source: Path, target: Path, limit: int) -> Path:
+def copied(source: Path, target: Path, limit: int) -> Path:
     """Copy the images, links as files, so that both sides read the same number of files."""
     for path in sorted(source.rglob("*.png"))[: limit or None]:
         copy = target / path.relative_to(source)
@@ -149,7 +149,7 @@ def _print_again(images: Path, work: Path, first: Cost, name: str) -> None:
 
 
 def _print_memory(images: Path, work: Path, full: Cost, n: int) -> None:
-    small = _copied(images, work / "small", 1000)
+    small = copied(images, work / "small", 1000)
     cost = _curate(recipe(small), work, "small")
     rows: list[list[object]] = [
         [count, f"{c.driver_bytes / 1e6:.0f}", f"{c.worker_bytes / 1e6:.0f}", f"{c.peak_bytes / 1e6:.0f}"]

@@ -625,7 +625,7 @@ def fit(
         labels = torch.from_numpy(np.concatenate([names[batch], -1 - classed]))
         loss = info_nce(maps, torch.from_numpy(pooled), torch.from_numpy(texts), labels, recipe.same_text)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
     head = head_of(maps, corpus.class_vectors, pool.vectors, recipe)
@@ -721,7 +721,7 @@ def recalls(media: NDArray[np.float32], texts: NDArray[np.float32], captions: li
     names = np.unique([caption.lower() for caption in captions], return_inverse=True)[1]
     right = names[:, None] == names
     scores = texts @ media.T
-    found = {}
+    found: dict[str, float] = {}
     for direction, table in (("text to image", scores), ("image to text", scores.T)):
         best = np.where(right, table, -np.inf).max(axis=1, keepdims=True)
         ranks = 1 + (~right & (table > best)).sum(axis=1)
@@ -733,7 +733,8 @@ def report(corpus: Corpus, asked: NDArray[np.bool_], head: Mapping[str, NDArray[
     """Print the recall on the held-out names: one picture each, captioned "A <name>."."""
     rows = list({corpus.examples[row].name: row for row in np.flatnonzero(asked)}.values())
     captions = [f"A {corpus.examples[row].name}." for row in rows]
-    pooled = (corpus.features.plain[rows].astype(np.float32) + corpus.features.mirrored[rows]) / 2
+    both = np.stack([corpus.features.plain[rows], corpus.features.mirrored[rows]])
+    pooled = both.mean(axis=0, dtype=np.float32)
     weights = {name: tensor.astype(np.float16).astype(np.float32) for name, tensor in head.items()}
     media = place_images(ImageFeatures(pooled, _logits(pooled)), weights)
     found = recalls(media, place_texts(text_features(captions), weights), captions)
