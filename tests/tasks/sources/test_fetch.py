@@ -11,8 +11,7 @@ import pytest
 from schemas.errors import BadInput
 from schemas.settings import FetchLimits
 from tasks.sources import read_bytes
-from tasks.sources.fetch import fetch_many
-from tasks.sources.fetch import is_public
+from tasks.sources.fetch import fetch_many, is_public
 
 LIMITS = FetchLimits(pool=4, per_host=2, retries=2, backoff_s=0.01, timeout_s=1.0, max_redirects=3)
 
