@@ -1,5 +1,6 @@
 """The same shards on a cluster: ours, someone else's, one that loses a worker, one that grows."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -50,9 +51,13 @@ class Cluster:
         family = [c for p in self.processes for c in psutil.Process(p.pid).children(recursive=True)]
         for process in reversed(self.processes):
             process.terminate()
+        ours = [psutil.Process(p.pid) for p in self.processes if p.poll() is None]
+        _, left = psutil.wait_procs([*ours, *family], timeout=10)  # a worker may linger after its scheduler
+        for process in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
         for process in self.processes:
-            process.wait(60)
-        psutil.wait_procs(family, timeout=30)
+            process.wait(30)
 
 
 @pytest.fixture

@@ -138,7 +138,7 @@ def test_decisions_are_counted_and_listed_with_scores(xmodal):
 
 
 def test_search_finds_by_words_and_by_picture(xmodal, curated):
-    hits = json.loads(xmodal("search", "a red square", "--json", "-k", "2").out)["hits"]
+    hits = json.loads(xmodal("search", "a red square", "--by", "media", "--json", "-k", "2").out)["hits"]
     assert len(hits) == 2 and hits[0]["uri"].endswith("red.png")
     assert Image.open(hits[0]["thumbnail"]).size == (64, 48)
     hits = json.loads(xmodal("search", "--image", str(curated / "photos" / "green.png"), "--json").out)[
