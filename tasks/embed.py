@@ -90,11 +90,17 @@ def _staged_media(run: Run, bench: Workbench, modalities: frozenset[str]) -> Ite
         "ANTI JOIN fresh_media f USING (media_id) SEMI JOIN todo t ON t.item_id = b.media_id"
     )
     bench.con.execute(f"CREATE TEMP TABLE todo AS {todo}")
+    waiting = (
+        "SELECT count(*) FROM todo ANTI JOIN (SELECT media_id AS item_id FROM fresh_media) USING (item_id)"
+    )
+    everything = (
+        f"{fresh} UNION ALL {known}" if bench.rows(waiting)[0][0] else fresh
+    )  # scans no pixels for nothing
     yield from _shards(
         run,
         bench,
         "media",
-        f"SELECT * FROM ({fresh} UNION ALL {known}) ORDER BY item_id",
+        f"SELECT * FROM ({everything}) ORDER BY item_id",
         run.recipe.shard_rows,
     )
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 
 import pyarrow as pa
@@ -127,8 +127,7 @@ def _resolved(ref: SourceRef) -> SourceRef:
 
 
 def _item_row(run: Run, source: str, item: Item) -> dict[str, object]:
-    row = asdict(item)
-    row["source"] = source
+    row = vars(item) | {"texts": [vars(text) for text in item.texts], "source": source}
     row["source_id"] = key(source, item.locator)
     row["fingerprint"] = f"{item.fingerprint}:{run.inspect_digest}"
     return row

@@ -20,6 +20,7 @@ from schemas.tables import (
     embeddings,
 )
 from storage.lake import Writer
+from storage.search import by_ids
 from storage.versions import Snapshot
 from storage.workbench import Workbench
 from tasks.decide import VERDICTS, Decided, decided_bench
@@ -43,10 +44,15 @@ SELECT {_FACTS}, s.locators, s.cluster_id, {_STATE}, '{{run}}' AS run_id
 FROM staged_media m SEMI JOIN fresh_media f USING (source_id) JOIN media_state s ON s.media_id = m.media_id
 UNION ALL
 SELECT {_FACTS}, s.locators, s.cluster_id, {_STATE}, '{{run}}' AS run_id
-FROM base_media m ANTI JOIN fresh_media f USING (media_id) JOIN media_state s ON s.media_id = m.media_id
+FROM changed_media m JOIN media_state s ON s.media_id = m.media_id
+"""
+_CHANGED_MEDIA = """
+SELECT m.media_id FROM (SELECT media_id, locators, cluster_id, present, kept, dropped_by FROM base_media) m
+ANTI JOIN fresh_media f USING (media_id) JOIN media_state s ON s.media_id = m.media_id
 WHERE (m.locators, m.cluster_id, m.present, m.kept, m.dropped_by)
   IS DISTINCT FROM (s.locators, s.cluster_id, s.present, s.kept, s.dropped_by)
 """
+FEW = 4096  # rows that are looked up by id rather than found in a scan of all pixels
 _TEXTS = """
 WITH known AS (
   SELECT DISTINCT ON (text_id) text_id, text, language, language_from, origin, NULL AS generator
@@ -117,6 +123,7 @@ def commit(job: Job, decided: Decided, embedded: Embedded | None, writer: Writer
         bench.add_staged("verdicts", decided.verdicts, VERDICTS)
         bench.con.execute(_MEDIA_STATE)
         bench.con.execute(_OUTCOMES)
+        _offer_changed_media(run, bench)
         tables: list[tuple[TableSpec, str]] = [
             (MEDIA, _MEDIA), (TEXTS, _TEXTS), (PAIRS, _PAIRS), (SOURCES, _SOURCES), (QUARANTINE, _QUARANTINE),
         ]  # fmt: skip
@@ -186,6 +193,18 @@ def record(job: Job, snapshot: Snapshot | None, *, message: str = "") -> None:
         "finished_at": datetime.now(UTC),
     }
     run.lake.append_log(RUNS, row)
+
+
+def _offer_changed_media(run: Run, bench: Workbench) -> None:
+    """Offer `changed_media`: rows of the snapshot whose state differs now, thumbnails included."""
+    ids = bench.table(_CHANGED_MEDIA)["media_id"].to_pylist()
+    if run.base is not None and len(ids) <= FEW:
+        columns = MEDIA.schema.names
+        bench.con.register("changed_media", by_ids(run.lake, run.base, "media", "media_id", ids, columns))
+        return
+    bench.con.execute(
+        f"CREATE TEMP VIEW changed_media AS SELECT m.* FROM base_media m SEMI JOIN ({_CHANGED_MEDIA}) USING (media_id)"
+    )
 
 
 def record_missing(run: Run) -> None:

