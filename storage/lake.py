@@ -284,6 +284,8 @@ class Writer:
         Raises:
             LakeError: A key stands twice in `staged`.
         """
+        if self._wanted(spec.name) is not None and not staged.count_rows():
+            return UpsertCount()
         base = self._base(spec, metadata)
         with duckdb.connect(config={"preserve_insertion_order": False}) as con:
             con.register("staged", staged)
