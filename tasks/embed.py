@@ -27,12 +27,12 @@ TO_EMBED = {
 }
 
 # Vectors are kept for what the rules on items let through; texts only if some kept medium, or none at all, carries them.
-_MEDIA_TODO = """
+_MEDIA_WANTED = """
 SELECT k.id AS item_id FROM kept_media k JOIN now_media n ON n.media_id = k.id
 ANTI JOIN vectors v ON v.item_id = k.id
 WHERE k.kept AND n.phash IS NOT NULL AND list_contains({modalities}, n.modality)
 """
-_TEXT_TODO = """
+_TEXT_WANTED = """
 SELECT k.id AS item_id FROM kept_text k ANTI JOIN vectors v ON v.item_id = k.id
 WHERE k.kept AND (
   k.id IN (SELECT p.text_id FROM now_pairs p JOIN kept_media m ON m.id = p.media_id WHERE p.present AND m.kept)
@@ -80,18 +80,18 @@ def _offer_vectors(run: Run, bench: Workbench) -> None:
 
 
 def _staged_media(run: Run, bench: Workbench, modalities: frozenset[str]) -> Iterator[tuple[str, str]]:
-    todo = _MEDIA_TODO.format(modalities=sorted(modalities))
+    wanted = _MEDIA_WANTED.format(modalities=sorted(modalities))
     fresh = (
         "SELECT m.media_id AS item_id, m.modality, m.thumbnail AS item FROM staged_media m "
-        "SEMI JOIN fresh_media f USING (source_id) SEMI JOIN todo t ON t.item_id = m.media_id"
+        "SEMI JOIN fresh_media f USING (source_id) SEMI JOIN wanted t ON t.item_id = m.media_id"
     )
     known = (
         "SELECT media_id AS item_id, modality, thumbnail AS item FROM base_media b "
-        "ANTI JOIN fresh_media f USING (media_id) SEMI JOIN todo t ON t.item_id = b.media_id"
+        "ANTI JOIN fresh_media f USING (media_id) SEMI JOIN wanted t ON t.item_id = b.media_id"
     )
-    bench.con.execute(f"CREATE TEMP TABLE todo AS {todo}")
+    bench.con.execute(f"CREATE TEMP TABLE wanted AS {wanted}")
     waiting = (
-        "SELECT count(*) FROM todo ANTI JOIN (SELECT media_id AS item_id FROM fresh_media) USING (item_id)"
+        "SELECT count(*) FROM wanted ANTI JOIN (SELECT media_id AS item_id FROM fresh_media) USING (item_id)"
     )
     everything = (
         f"{fresh} UNION ALL {known}" if bench.rows(waiting)[0][0] else fresh
@@ -110,7 +110,7 @@ def _staged_texts(run: Run, bench: Workbench, modalities: frozenset[str]) -> Ite
         return
     sql = (
         "SELECT n.text_id AS item_id, 'text' AS modality, n.text AS item FROM now_texts n "
-        f"SEMI JOIN ({_TEXT_TODO}) t ON t.item_id = n.text_id"
+        f"SEMI JOIN ({_TEXT_WANTED}) t ON t.item_id = n.text_id"
     )
     yield from _shards(
         run, bench, "text", f"{sql} ORDER BY length(item), item_id", TEXTS_PER_PICTURE * run.recipe.shard_rows
