@@ -18,7 +18,7 @@ from storage.lake import Lake
 from storage.staging import Staging
 from storage.versions import Snapshot
 
-BATCH_ROWS = 2048
+BATCH_ROWS = 512
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from tasks.corpora import CORPORA
 from tasks.run import RETRY, Job, Run
 from tasks.shards.inspect import inspect_shard
 
-LIST_ROWS = 4096
+LIST_ROWS = 512
 _log = logging.getLogger("xmodal.corpora")  # a corpus may take a minute to fetch: say so
 
 
