@@ -436,7 +436,9 @@ def _only(staged: pds.Dataset, spec: TableSpec, keys: pa.Array) -> pa.RecordBatc
     """Stream the staged rows whose key is among `keys`."""
 
     def batches() -> Iterator[pa.RecordBatch]:
-        for batch in staged.to_batches(columns=spec.stored.names, batch_size=2048, batch_readahead=2, fragment_readahead=1):
+        for batch in staged.to_batches(
+            columns=spec.stored.names, batch_size=2048, batch_readahead=2, fragment_readahead=1
+        ):
             wanted = batch.filter(pc.is_in(batch[spec.key], value_set=keys))
             if len(wanted):
                 yield wanted.cast(spec.stored)

@@ -64,6 +64,22 @@ class Workbench:
         """Stream a query's rows."""
         return self.con.sql(sql, params=list(params)).to_arrow_reader(size)
 
+    def tables(self, sql: str, params: Sequence[object] = (), *, size: int) -> Iterator[pa.Table]:
+        """Stream a query's rows as tables of exactly `size` rows, the last one shorter, whatever DuckDB's batches are."""
+        held: list[pa.RecordBatch] = []
+        count = 0
+        for batch in self.batches(sql, params, size=size):
+            while len(batch):
+                part = batch.slice(0, size - count)
+                batch = batch.slice(len(part))
+                held.append(part)
+                count += len(part)
+                if count == size:
+                    yield pa.Table.from_batches(held).combine_chunks()
+                    held, count = [], 0
+        if held:
+            yield pa.Table.from_batches(held).combine_chunks()
+
     def stage(self, sql: str, *parts: str, schema: pa.Schema | None = None) -> str:
         """Write a query's rows to a staged file, streaming, and return its path."""
         reader = self.batches(sql)

@@ -55,7 +55,7 @@ def plan(job: Job) -> Planned:
         staging.write_batches(_listed(run), ITEM_SCHEMA, "listed.arrow")
         bench.add_staged("listed", [staging.path("listed.arrow")], ITEM_SCHEMA)
         bench.add_base(SOURCES)
-        changed = bench.batches(
+        changed = bench.tables(
             "SELECT l.* FROM listed l LEFT JOIN base_sources b USING (source_id) WHERE NOT coalesce("
             "b.present AND b.fingerprint = l.fingerprint AND NOT (b.status = 'quarantined' AND list_contains(?, b.reason)), "
             "false) ORDER BY l.source, l.locator",
@@ -63,11 +63,11 @@ def plan(job: Job) -> Planned:
             size=run.recipe.shard_rows,
         )
         shards, items = [], 0
-        for number, rows in enumerate(_even(changed, run.recipe.shard_rows)):
+        for number, rows in enumerate(changed):
             shard = (
                 f"{number:05d}-{key(*rows['source_id'].to_pylist(), *rows['fingerprint'].to_pylist())[:12]}"
             )
-            staging.write(rows, "planned", f"{shard}.arrow")
+            staging.write(rows.cast(ITEM_SCHEMA), "planned", f"{shard}.arrow")
             shards.append(shard)
             items += len(rows)
         removed = bench.stage(
@@ -131,23 +131,6 @@ def _item_row(run: Run, source: str, item: Item) -> dict[str, object]:
     row["source_id"] = key(source, item.locator)
     row["fingerprint"] = f"{item.fingerprint}:{run.inspect_digest}"
     return row
-
-
-def _even(batches: pa.RecordBatchReader, rows: int) -> Iterator[pa.Table]:
-    """Yield tables of exactly `rows` rows, the last one shorter, whatever the batches' sizes."""
-    held: list[pa.RecordBatch] = []
-    size = 0
-    for batch in batches:
-        while len(batch):
-            part = batch.slice(0, rows - size)
-            batch = batch.slice(len(part))
-            held.append(part)
-            size += len(part)
-            if size == rows:
-                yield pa.Table.from_batches(held).cast(ITEM_SCHEMA)
-                held, size = [], 0
-    if held:
-        yield pa.Table.from_batches(held).cast(ITEM_SCHEMA)
 
 
 def _quoted(text: str) -> str:

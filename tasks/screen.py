@@ -90,20 +90,14 @@ def _unscored(run: Run, bench: Workbench, rules: list[Rule]) -> list[tuple[str, 
             f"ON d.subject_id = b.{spec.key} WHERE b.present AND coalesce(d.n, 0) < {len(methods)}"
         )
         columns = [name for name in STAGED[spec.name].names if name in spec.schema.names]
-        reader = bench.batches(
+        shards = bench.tables(
             f"SELECT {', '.join(columns)} FROM base_{spec.name} SEMI JOIN ({missing}) USING ({spec.key}) "
             f"ORDER BY {spec.key}",  # a restart cuts the same shards
             size=run.recipe.shard_rows,
         )
-        for number, batch in enumerate(reader):
-            name = f"{subject}-base-{number:05d}-{key(*batch[spec.key].to_pylist())[:12]}"
-            work.append(
-                (
-                    subject,
-                    name,
-                    run.staging.write(pa.Table.from_batches([batch]), "unscored", f"{name}.arrow"),
-                )
-            )
+        for number, rows_of in enumerate(shards):
+            name = f"{subject}-base-{number:05d}-{key(*rows_of[spec.key].to_pylist())[:12]}"
+            work.append((subject, name, run.staging.write(rows_of, "unscored", f"{name}.arrow")))
     return work
 
 

@@ -125,7 +125,9 @@ def _look(data: bytes, media_type: str, thumbnail_px: int, thumbnail_quality: in
         "animated": frames > 1,
         "has_alpha": plain.mode in _PREMULTIPLIED,
         "phash": difference_hash(plain, orientation or 1),
-        "thumbnail": _thumbnail(plain, orientation or 1, thumbnail_px, thumbnail_quality) if thumbnail_px else None,
+        "thumbnail": _thumbnail(plain, orientation or 1, thumbnail_px, thumbnail_quality)
+        if thumbnail_px
+        else None,
     }
 
 

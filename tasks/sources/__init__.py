@@ -26,6 +26,4 @@ def reader(ref: SourceRef) -> SourceReader:
         UnknownMethod: No reader has the name `ref.kind`; a corpus is resolved to a manifest before.
         InvalidParameter: The reader takes no such option, or refuses its value.
     """
-    return build(
-        SOURCES, MethodRef(name=ref.kind, params={"location": ref.location, **ref.options})
-    )
+    return build(SOURCES, MethodRef(name=ref.kind, params={"location": ref.location, **ref.options}))

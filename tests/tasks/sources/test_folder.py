@@ -231,7 +231,9 @@ def test_lists_and_reads_a_bucket(png, monkeypatch):
     server.start()
     host, port = server.get_host_and_port()
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://{host}:{port}")
-    type(fsspec.filesystem("s3", skip_instance_cache=True)).clear_instance_cache()  # of an earlier test's server
+    type(
+        fsspec.filesystem("s3", skip_instance_cache=True)
+    ).clear_instance_cache()  # of an earlier test's server
     try:
         store = fsspec.filesystem("s3", skip_instance_cache=True)
         store.mkdir("bucket")
