@@ -1,9 +1,13 @@
 """Aligned arrays that methods receive."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+_PER_PAIR = ("group", "label", "media_key", "text_key", "verdict")
 
 
 @dataclass(frozen=True)
@@ -11,27 +15,64 @@ class PairBatch:
     """N media-text pairs, row i of every array being pair i.
 
     Args:
-        media_vec: (N, D) unit vectors, float32.
-        text_vec: (N, D) unit vectors, float32.
-        loss: (N,) training loss per pair, where a head was trained; else None.
-        group: (N,) integers; pairs of one group show the same thing (near-duplicates, repeated texts),
-            so they are never each other's negatives and never split between folds. None: each its own.
+        media_vec: (N, Dm) unit vectors, float32.
+        text_vec: (N, Dt) unit vectors, float32.
+        group: (N,) integers; pairs of one group show the same thing (near-duplicates), so they are never each
+            other's negatives and never split between folds. None: each its own.
+        label: (N,) integers; class of the medium as a folder or keyword names it, -1 where nothing does. Weak
+            and possibly wrong. None: no classes.
+        media_key: (N,) integers; equal means the same medium. None: all differ.
+        text_key: (N,) integers; equal means the same text. None: all differ.
+        verdict: (N,) int8; what a person said of the pair: 1 true, 0 false, -1 nothing. None: nobody said.
+        texts: The N texts themselves, for rules that read words. None: not given.
+        common: Both sides lie in one space, so that a cosine between them means something.
     """
 
     media_vec: NDArray[np.float32]
     text_vec: NDArray[np.float32]
-    loss: NDArray[np.float32] | None = None
     group: NDArray[np.int64] | None = None
+    label: NDArray[np.int64] | None = None
+    media_key: NDArray[np.int64] | None = None
+    text_key: NDArray[np.int64] | None = None
+    verdict: NDArray[np.int8] | None = None
+    texts: Sequence[str] | None = None
+    common: bool = True
 
     def __post_init__(self) -> None:
-        if self.media_vec.shape != self.text_vec.shape or self.media_vec.ndim != 2:
+        media, text = self.media_vec.shape, self.text_vec.shape
+        if len(media) != 2 or len(text) != 2 or media[0] != text[0]:
+            raise ValueError(f"media is {media} but text is {text}; both must be (N, D)")
+        if self.common and media != text:
             raise ValueError(
-                f"media is {self.media_vec.shape} but text is {self.text_vec.shape}; both must be (N, D)"
+                f"media is {media} but text is {text}; sides of a common space have one width (else: common=False)"
             )
-        for name in ("loss", "group"):
+        for name in _PER_PAIR:
             column = getattr(self, name)
             if column is not None and column.shape != (len(self),):
                 raise ValueError(f"{name} is {column.shape} but there are {len(self)} pairs")
+        if self.texts is not None and len(self.texts) != len(self):
+            raise ValueError(f"there are {len(self.texts)} texts but {len(self)} pairs")
 
     def __len__(self) -> int:
         return int(self.media_vec.shape[0])
+
+    def take(self, rows: NDArray[np.integer]) -> Self:
+        """Return some of the pairs, in the order of `rows` (integers or a boolean mask)."""
+        picked = np.flatnonzero(rows) if rows.dtype == bool else rows
+        return replace(
+            self,
+            media_vec=self.media_vec[picked],
+            text_vec=self.text_vec[picked],
+            texts=None if self.texts is None else [self.texts[row] for row in picked],
+            **{name: None if (c := getattr(self, name)) is None else c[picked] for name in _PER_PAIR},
+        )
+
+    def with_texts_of(self, order: NDArray[np.integer]) -> Self:
+        """Return the same media with the text of row `order[i]` at row i; verdicts, being of pairs, are dropped."""
+        return replace(
+            self,
+            text_vec=self.text_vec[order],
+            text_key=None if self.text_key is None else self.text_key[order],
+            texts=None if self.texts is None else [self.texts[row] for row in order],
+            verdict=None,
+        )

@@ -1,0 +1,1 @@
+"""The dividers family; see contract.py."""

@@ -1,0 +1,1 @@
+"""The heads family; see contract.py."""

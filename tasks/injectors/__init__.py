@@ -1,0 +1,1 @@
+"""The injectors family; see contract.py."""

@@ -1,0 +1,1 @@
+"""The losses family; see contract.py."""

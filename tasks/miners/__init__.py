@@ -1,0 +1,1 @@
+"""The miners family; see contract.py."""

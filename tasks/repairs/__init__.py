@@ -1,0 +1,1 @@
+"""The repairs family; see contract.py."""

@@ -1,0 +1,1 @@
+"""The soft_labels family; see contract.py."""
