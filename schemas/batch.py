@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,12 +59,15 @@ class PairBatch:
     def take(self, rows: NDArray[np.integer]) -> Self:
         """Return some of the pairs, in the order of `rows` (integers or a boolean mask)."""
         picked = np.flatnonzero(rows) if rows.dtype == bool else rows
+        columns: dict[str, Any] = {
+            name: None if (column := getattr(self, name)) is None else column[picked] for name in _PER_PAIR
+        }
         return replace(
             self,
             media_vec=self.media_vec[picked],
             text_vec=self.text_vec[picked],
-            texts=None if self.texts is None else [self.texts[row] for row in picked],
-            **{name: None if (c := getattr(self, name)) is None else c[picked] for name in _PER_PAIR},
+            texts=None if self.texts is None else [self.texts[int(row)] for row in picked],
+            **columns,
         )
 
     def with_texts_of(self, order: NDArray[np.integer]) -> Self:
@@ -73,6 +76,6 @@ class PairBatch:
             self,
             text_vec=self.text_vec[order],
             text_key=None if self.text_key is None else self.text_key[order],
-            texts=None if self.texts is None else [self.texts[row] for row in order],
+            texts=None if self.texts is None else [self.texts[int(row)] for row in order],
             verdict=None,
         )
