@@ -43,7 +43,7 @@ def get(
     name: Annotated[str, typer.Argument(help="One of `xmodal corpora list`.")],
     cache: Cache = None,
     unpacked: Annotated[
-        Path | None, typer.Option("--from", help="Unpacked copy of the Debian packages to use.")
+        Path | None, typer.Option("--from", help="Unpacked copy of the packages to use.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""Corpora to try everything on: one ships with the code, the others are Debian packages fetched on demand."""
+"""Corpora to try everything on: one ships with the code, the others are packages of Debian and npm fetched on demand."""
 
 from pathlib import Path
 
@@ -7,11 +7,13 @@ from tasks.corpora._manifest import MANIFEST, corpus_folder
 from tasks.corpora.clipart import Clipart
 from tasks.corpora.contract import Corpus
 from tasks.corpora.demo import Demo
+from tasks.corpora.openmoji import OpenMoji
 from tasks.corpora.stamps import Stamps
 
 CORPORA: dict[str, type[Corpus]] = catalog(
     Clipart,
     Demo,
+    OpenMoji,
     Stamps,
 )
 

@@ -9,12 +9,16 @@ import pytest
 
 import tasks.encoders
 from tasks.encoders import ENCODERS, Encoder, identity
+from tasks.encoders.efficientnet_lite0 import EfficientNetLite0
 from tasks.encoders.hashing import Hashing
 from tasks.encoders.hf_dual import HfDual
 from tasks.encoders.lite import Lite
+from tasks.encoders.minilm import MiniLM
 
 Case = tuple[Encoder, Sequence[object]]
 SMALL: dict[str, Callable[[pytest.FixtureRequest], Encoder]] = {
+    "efficientnet": lambda request: EfficientNetLite0(),
+    "minilm": lambda request: MiniLM(),
     "hashing": lambda request: Hashing(),
     "lite": lambda request: Lite(),
     "clip": lambda request: HfDual(request.getfixturevalue("clip"), batch_size=3),
@@ -23,6 +27,8 @@ SMALL: dict[str, Callable[[pytest.FixtureRequest], Encoder]] = {
 }
 CASES = [
     *(f"{small}-{kind}" for small in ("hashing", "lite", "clip", "siglip") for kind in ("text", "image")),
+    "efficientnet-image",
+    "minilm-text",
     "clap-text",
     "clap-audio",
 ]
@@ -41,7 +47,7 @@ def case(request: pytest.FixtureRequest, items_of: dict[str, Callable[[int], Seq
 
 
 def test_every_small_instance_covers_every_encoder_and_modality() -> None:
-    assert {"hashing", "lite", "hf-dual"} == set(ENCODERS)
+    assert {"efficientnet-lite0", "hashing", "lite", "minilm", "hf-dual"} == set(ENCODERS)
 
 
 def test_gives_unit_float32_vectors_of_its_width(case: Case) -> None:
