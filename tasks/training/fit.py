@@ -278,7 +278,7 @@ def fit(
         ValueError: Rows, weights or labels do not fit the pairs.
     """
     targets = Targets(weight, label)
-    believed = None if teacher is None else Believed.by(teacher, pairs, _teacher_temperature(loss))
+    believed = None if teacher is None else Believed.by(teacher, pairs, _teacher_temperature(loss), rows)
     training = Training(
         pairs,
         head=head,

@@ -27,20 +27,27 @@ class Believed:
 
     Args:
         pairs: The N pairs.
+        rows: (M,) those that take part; of the others nothing is believed.
         media: (N, K) unit vectors of the media under the teacher.
         text: (N, K) unit vectors of the texts.
         temperature: Divides the cosines.
     """
 
     pairs: PairBatch
+    rows: NDArray[np.int64]
     media: NDArray[np.float32]
     text: NDArray[np.float32]
     temperature: float
 
     @classmethod
-    def by(cls, teacher: Embeds, pairs: PairBatch, temperature: float) -> "Believed":
-        """Return what a teacher, which brings both sides into one space, believes of pairs."""
-        return cls(pairs, teacher.media(pairs.media_vec), teacher.text(pairs.text_vec), temperature)
+    def by(
+        cls, teacher: Embeds, pairs: PairBatch, temperature: float, rows: NDArray[np.integer] | None = None
+    ) -> "Believed":
+        """Return what a teacher, which brings both sides into one space, believes of pairs, or of some rows."""
+        taking_part = np.arange(len(pairs)) if rows is None else rows.astype(np.int64)
+        return cls(
+            pairs, taking_part, teacher.media(pairs.media_vec), teacher.text(pairs.text_vec), temperature
+        )
 
     def of(self, batch: NDArray[np.int64]) -> "tuple[Tensor, Tensor]":
         """Return both (B, B) probabilities of a batch: row i its medium, then row i its text; 0 on what is the same."""
@@ -55,14 +62,12 @@ class Believed:
     @cached_property
     def _totals(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Log of the sum of exponentials over all others, per medium and per text. Both (N,)."""
-        n = len(self.pairs)
-        everyone = np.arange(n, dtype=np.int64)
-        found = np.empty((2, n))
-        for start in range(0, n, _CHUNK):
-            rows = everyone[start : start + _CHUNK]
-            same = shows_the_same(self.pairs, rows, everyone)
+        found = np.zeros((2, len(self.pairs)))
+        for start in range(0, len(self.rows), _CHUNK):
+            rows = self.rows[start : start + _CHUNK]
+            same = shows_the_same(self.pairs, rows, self.rows)
             for side, (ours, theirs) in enumerate(((self.media, self.text), (self.text, self.media))):
-                logits = (ours[rows] @ theirs.T / self.temperature).astype(np.float64)
+                logits = (ours[rows] @ theirs[self.rows].T / self.temperature).astype(np.float64)
                 logits[same] = -np.inf
                 found[side, rows] = logsumexp(logits, axis=1)
         found[~np.isfinite(found)] = 0.0  # nobody else: there is nothing to believe
