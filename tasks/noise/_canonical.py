@@ -14,10 +14,10 @@ class CanonicalHead:
     """Projections of both sides into the directions in which they vary together.
 
     Args:
-        media_mean: (D,) mean of the media vectors it was fitted on.
-        text_mean: (D,) mean of the text vectors.
-        media_map: (D, K), columns scaled by the square root of their canonical correlation.
-        text_map: (D, K).
+        media_mean: (Dm,) mean of the media vectors it was fitted on.
+        text_mean: (Dt,) mean of the text vectors.
+        media_map: (Dm, K), columns scaled by the square root of their canonical correlation.
+        text_map: (Dt, K).
     """
 
     media_mean: NDArray[np.float32]
@@ -26,11 +26,11 @@ class CanonicalHead:
     text_map: NDArray[np.float32]
 
     def media(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Project (N, D) media vectors to (N, K), unit length."""
+        """Project (N, Dm) media vectors to (N, K), unit length."""
         return _unit((vectors - self.media_mean) @ self.media_map)
 
     def text(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Project (N, D) text vectors to (N, K), unit length."""
+        """Project (N, Dt) text vectors to (N, K), unit length."""
         return _unit((vectors - self.text_mean) @ self.text_map)
 
 
@@ -46,17 +46,18 @@ def fit_canonical(
     """Fit a head on some rows.
 
     Args:
-        media: (N, D) media vectors.
-        text: (N, D) text vectors.
+        media: (N, Dm) media vectors.
+        text: (N, Dt) text vectors; the widths may differ.
         rows: (M,) rows to fit on; no other row is read.
         weight: (M,) weight of each of them, not negative.
-        width: K, directions kept, at most D.
+        width: K, directions kept, at most the smaller of Dm and Dt.
         ridge: Added to the diagonal of both covariances, in units of their mean variance.
     """
     total = max(float(weight.sum(dtype=np.float64)), 1e-12)
-    dim = media.shape[1]
-    media_mean, text_mean = np.zeros(dim), np.zeros(dim)
-    within_media, within_text, across = np.zeros((dim, dim)), np.zeros((dim, dim)), np.zeros((dim, dim))
+    media_dim, text_dim = media.shape[1], text.shape[1]
+    media_mean, text_mean = np.zeros(media_dim), np.zeros(text_dim)
+    within_media, within_text = np.zeros((media_dim, media_dim)), np.zeros((text_dim, text_dim))
+    across = np.zeros((media_dim, text_dim))
     for start in range(0, len(rows), _CHUNK):
         x, y = media[rows[start : start + _CHUNK]], text[rows[start : start + _CHUNK]]
         w = weight[start : start + _CHUNK, None] / np.float32(total)
@@ -71,10 +72,13 @@ def fit_canonical(
 
     # The whitened cross-covariance; its singular vectors are the canonical directions.
     half = solve_triangular(media_root, across, lower=True)
-    coupled = solve_triangular(text_root, half.T, lower=True).T  # (D, D)
-    squared, left = eigh(coupled @ coupled.T, subset_by_index=(dim - min(width, dim), dim - 1))
-    correlation = np.sqrt(np.clip(squared, 1e-12, None))
-    right = coupled.T @ left / correlation
+    coupled = solve_triangular(text_root, half.T, lower=True).T  # (Dm, Dt)
+    if media_dim <= text_dim:  # the products of the narrower side are the smaller matrix
+        correlation, left = _largest(coupled @ coupled.T, width)
+        right = coupled.T @ left / correlation
+    else:
+        correlation, right = _largest(coupled.T @ coupled, width)
+        left = coupled @ right / correlation
     scale = np.sqrt(correlation)
     return CanonicalHead(
         media_mean.astype(np.float32),
@@ -82,6 +86,13 @@ def fit_canonical(
         solve_triangular(media_root, left * scale, lower=True, trans="T").astype(np.float32),
         solve_triangular(text_root, right * scale, lower=True, trans="T").astype(np.float32),
     )
+
+
+def _largest(squared: NDArray[np.float64], width: int) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """Return the largest singular values, and the vectors of one side, from the products of that side."""
+    dim = len(squared)
+    values, vectors = eigh(squared, subset_by_index=(dim - min(width, dim), dim - 1))
+    return np.sqrt(np.clip(values, 1e-12, None)), vectors
 
 
 def _root(covariance: NDArray[np.float64], ridge: float) -> NDArray[np.floating]:

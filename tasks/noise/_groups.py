@@ -5,6 +5,20 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from schemas.batch import PairBatch
+
+
+def group_of(pairs: PairBatch) -> NDArray[np.int64]:
+    """Return the group of each pair: as given, else pairs with one medium or one text, else each its own.
+
+    Returns:
+        (N,) group numbers.
+    """
+    if pairs.group is not None:
+        return pairs.group
+    keys = [key for key in (pairs.media_key, pairs.text_key) if key is not None]
+    return connected(*keys) if keys else np.arange(len(pairs), dtype=np.int64)
+
 
 def connected(*labels: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return one group per pair; pairs that share a value of any label, also through others, are together.

@@ -1,9 +1,11 @@
-"""The one check on vectors that every scorer makes."""
+"""What scorers ask of vectors before they compute: finite, and, for cosines between sides, of one space."""
 
 import numpy as np
 
 from schemas.batch import PairBatch
 from schemas.errors import DataError
+
+_CHUNK = 8192  # rows checked at once
 
 
 def require_finite(pairs: PairBatch) -> None:
@@ -13,8 +15,30 @@ def require_finite(pairs: PairBatch) -> None:
         DataError: A vector is not finite.
     """
     for side, vectors in (("media", pairs.media_vec), ("text", pairs.text_vec)):
-        broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
-        if len(broken):
-            raise DataError(
-                f"{len(broken)} {side} vectors are not finite, first in row {broken[0]}; embed them again"
-            )
+        broken = 0
+        first = -1
+        for start in range(0, len(vectors), _CHUNK):  # vectors may lie on disk
+            rows = np.flatnonzero(~np.isfinite(vectors[start : start + _CHUNK]).all(axis=1))
+            if len(rows) and not broken:
+                first = start + int(rows[0])
+            broken += len(rows)
+        if broken:
+            raise DataError(f"{broken} {side} vectors are not finite, first in row {first}; embed them again")
+
+
+def require_common(pairs: PairBatch, scorer: str) -> None:
+    """Refuse sides of different spaces, between which a cosine says nothing.
+
+    Args:
+        pairs: What is to be scored.
+        scorer: Name of the method that asks, for the message.
+
+    Raises:
+        DataError: The sides do not share a space.
+    """
+    if not pairs.common:
+        raise DataError(
+            f"{scorer!r} compares media with texts directly, but the vectors ({pairs.media_vec.shape[1]} and "
+            f"{pairs.text_vec.shape[1]} wide) share no space; use a joint encoder, or a scorer that needs "
+            "none, such as 'geometry' or 'out-of-fold'"
+        )

@@ -7,7 +7,7 @@ import numpy as np
 
 from schemas.batch import PairBatch
 from schemas.source import Source
-from tasks.noise._vectors import require_finite
+from tasks.noise._vectors import require_common, require_finite
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,9 @@ class CosineScore:
         """Return (1 + cosine) / 2 per pair. Shape (N,), float32, in [0, 1].
 
         Raises:
-            DataError: A vector is not finite.
+            DataError: The sides share no space, or a vector is not finite.
         """
+        require_common(pairs, self.name)
         require_finite(pairs)
         cosine = np.einsum("nd,nd->n", pairs.media_vec, pairs.text_vec)
         return np.asarray(np.clip((1 + cosine) / 2, 0, 1), dtype=np.float32)

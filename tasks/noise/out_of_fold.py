@@ -10,7 +10,7 @@ from scipy.special import expit
 from schemas.batch import PairBatch
 from schemas.source import Source
 from tasks.noise._canonical import fit_canonical
-from tasks.noise._groups import folds_of
+from tasks.noise._groups import folds_of, group_of
 from tasks.noise._vectors import require_finite
 
 _CHUNK = 512  # rows whose similarities exist at once
@@ -25,9 +25,9 @@ class OutOfFold:
     the same fold and of another group. Margins are standardised within the fold and mapped by the logistic
     function.
 
-    In each further round a pair counts by its score of the round before, and those scores come from heads
-    fitted inside the training folds: the held-out fold never has a say in its own head, through weights
-    either. That costs about folds ** rounds heads.
+    Pairs that come with a weight count by it. In each further round a pair counts by its score of the round
+    before, and those scores come from heads fitted inside the training folds: the held-out fold never has a
+    say in its own head, through weights either. That costs about folds ** rounds heads.
 
     The score orders pairs of one corpus. It is no calibrated probability: 0.5 is the average pair, whatever
     the share of noise. Under two groups a fold, every pair scores 0.5 ("cannot tell").
@@ -82,14 +82,15 @@ class OutOfFold:
         """
         require_finite(pairs)
         rows = np.arange(len(pairs), dtype=np.int64)
-        group = rows if pairs.group is None else pairs.group
-        return self._scores(pairs, group, rows, self.rounds)
+        return self._scores(pairs, group_of(pairs), rows, self.rounds)
 
     def _scores(
         self, pairs: PairBatch, group: NDArray[np.int64], rows: NDArray[np.int64], rounds: int
     ) -> NDArray[np.float32]:
         """Return the scores of some rows, reading no others. Shape (M,)."""
         scores = np.full(len(rows), 0.5, dtype=np.float32)
+        if rounds == 0 and pairs.weight is not None:
+            return pairs.weight[rows]
         if rounds == 0 or len(np.unique(group[rows])) < 2 * self.folds:
             return scores
         rng = np.random.default_rng((self.seed, rounds))

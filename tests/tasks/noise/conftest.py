@@ -27,6 +27,8 @@ def shared_latent(
 ) -> NoisyPairs:
     """Make n pairs from a low-rank latent; a share `rate` then swaps texts in a cycle: none stays right.
 
+    The class of a medium is the signs of the strongest three directions of its latent.
+
     Returns:
         The pairs, and (n,) bool: which are true.
     """
@@ -36,17 +38,28 @@ def shared_latent(
     to_text = to_media if aligned else rng.normal(size=(rank, dim)) / rank**0.5
     media = latent @ to_media + noise * rng.normal(size=(n, dim))
     text = latent @ to_text + noise * rng.normal(size=(n, dim))
-    return _with_swapped_texts(media, text, rate=rate, rng=rng)
+    label = (latent[:, :3] > 0) @ np.array([4, 2, 1])
+    return _with_swapped_texts(media, text, label, rate=rate, rng=rng)
 
 
 def _with_swapped_texts(
-    media: np.ndarray, text: np.ndarray, *, rate: float, rng: np.random.Generator
+    media: np.ndarray, text: np.ndarray, label: np.ndarray, *, rate: float, rng: np.random.Generator
 ) -> NoisyPairs:
     wrong = rng.permutation(len(text))[: round(rate * len(text))]
     text[wrong] = text[np.roll(wrong, 1)]
     clean = np.ones(len(text), dtype=bool)
     clean[wrong] = False
-    return PairBatch(unit(media), unit(text)), clean
+    order = np.arange(len(text))
+    order[wrong] = np.roll(wrong, 1)
+    pairs = PairBatch(
+        unit(media),
+        unit(text),
+        label=label,
+        media_key=np.arange(len(text)),
+        text_key=order,
+        texts=[f"a thing of kind {label[i]}, number {i}" for i in order],
+    )
+    return pairs, clean
 
 
 @pytest.fixture
@@ -77,7 +90,7 @@ def shared_topics(n: int, *, rate: float, seed: int, dim: int = 256) -> NoisyPai
         + rng.normal(size=(3000, dim))[(3000 * rng.random((n, 4)) ** 2).astype(int)].sum(axis=1)
         for _ in range(2)
     )
-    return _with_swapped_texts(media, text, rate=rate, rng=rng)
+    return _with_swapped_texts(media, text, topic[:, 0], rate=rate, rng=rng)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 from schemas.batch import PairBatch
 from tasks.noise import OutOfFold
 from tasks.noise._canonical import fit_canonical
-from tasks.noise._groups import connected, folds_of
+from tasks.noise._groups import connected, folds_of, group_of
 from tasks.noise.out_of_fold import margins
 
 
@@ -73,6 +73,21 @@ def test_agrees_with_a_loop_that_trains_on_the_other_folds_only(make_noisy_pairs
     fold = folds_of(pairs.group, 3, np.random.default_rng((5, 1)))
     expected = scores_by_loops(pairs, fold, ridge=0.5, width=6, competitors=4)
     np.testing.assert_allclose(method(pairs), expected, atol=2e-4)
+
+
+@pytest.mark.parametrize("dims", [(7, 12), (12, 7)])
+def test_agrees_with_the_loop_where_the_sides_are_of_different_widths(dims, make_noisy_pairs):
+    pairs, _ = make_noisy_pairs(90, rate=0.3, seed=1, dim=12)
+    media, text = (
+        side[:, :d] / np.linalg.norm(side[:, :d], axis=1, keepdims=True)
+        for side, d in zip((pairs.media_vec, pairs.text_vec), dims, strict=True)
+    )
+    pairs = PairBatch(media, text, group=np.arange(90) // 2, common=False)
+    fold = folds_of(pairs.group, 3, np.random.default_rng((5, 1)))
+    for width in (5, 30):  # fewer directions than either side has, and more
+        expected = scores_by_loops(pairs, fold, ridge=0.5, width=min(width, 7), competitors=4)
+        found = OutOfFold(folds=3, width=width, ridge=0.5, competitors=4, seed=5)(pairs)
+        np.testing.assert_allclose(found, expected, atol=2e-4)
 
 
 @pytest.mark.parametrize("rounds", [1, 2])
@@ -172,6 +187,16 @@ def test_pairs_of_one_group_do_not_compete():
     np.testing.assert_allclose(together, [1, 0, 1])
     apart = margins(media, text, np.array([0, 1, 2]), rivals=np.arange(3), competitors=1)
     np.testing.assert_allclose(apart, [0.5, -0.5, 1])  # text 1 is right for media 0
+
+
+def test_pairs_with_one_medium_or_one_text_share_a_fold_where_no_groups_are_given(make_noisy_pairs):
+    pairs, _ = make_noisy_pairs(60, rate=0.2, seed=3)
+    medium, text = np.arange(60) // 2, np.roll(np.arange(60) // 4, 1)
+    keyed = replace(pairs, media_key=medium, text_key=text)
+    grouped = replace(pairs, group=connected(medium, text))
+    np.testing.assert_array_equal(group_of(keyed), grouped.group)
+    np.testing.assert_array_equal(group_of(grouped), grouped.group)
+    np.testing.assert_array_equal(group_of(PairBatch(pairs.media_vec, pairs.text_vec)), np.arange(60))
 
 
 def test_one_group_over_nearly_everything_leaves_finite_scores(make_noisy_pairs):

@@ -1,0 +1,114 @@
+"""The consensus: what it promises beyond any scorer, against numbers worked out elsewhere."""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+
+from schemas.batch import PairBatch
+from schemas.errors import DataError
+from schemas.recipes import MethodRef
+from schemas.source import Source
+from tasks.injectors import INJECTORS
+from tasks.noise import NOISE_SCORERS, consensus
+from tasks.noise.consensus import Consensus
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_is_as_good_as_its_best_member_or_better(make_noisy_pairs, seed):
+    pairs, clean = make_noisy_pairs(500, rate=0.4, seed=seed)
+    study = Consensus().study(pairs)
+    best = max(roc_auc_score(clean, scores) for scores in study.members.values())
+    assert roc_auc_score(clean, study.scores) > best - 0.01
+
+
+def test_a_member_that_says_nothing_counts_for_nothing(make_noisy_pairs):
+    pairs, _ = make_noisy_pairs(500, rate=0.3, seed=1)
+    pairs = replace(pairs, texts=[f"a thing called {row}" for row in range(len(pairs))])
+    members = (MethodRef(name="geometry"), MethodRef(name="frequency"))
+    weights = Consensus(members=members).study(pairs).weights
+    assert weights["geometry"] > 0.5
+    assert weights["frequency"] < 0.05
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.2, 0.4, 0.6])
+def test_the_noise_it_estimates_is_near_the_truth(make_noisy_pairs, rate):
+    errors = []
+    for seed in range(3):
+        pairs, clean = make_noisy_pairs(600, rate=rate, seed=seed)
+        scorer = Consensus(rounds=1)
+        division = scorer.divide(scorer.study(pairs), pairs)
+        assert division.noise_rate is not None
+        errors.append(division.noise_rate - (1 - clean.mean()))
+    assert abs(np.mean(errors)) < 0.1
+
+
+def test_noise_planted_by_others_with_the_same_seed_is_not_planted_again(make_noisy_pairs):
+    pairs, _ = make_noisy_pairs(400, rate=0.0, seed=0)
+    theirs = INJECTORS["pair"]()(pairs, rate=0.2, seed=0)
+    ours = Consensus(seed=0)._planted(theirs.pairs)[0]
+    overlap = (ours.planted & ~theirs.true).sum() / ours.planted.sum()
+    assert overlap < 0.4  # a fifth by chance; all of it when seeds meet
+
+
+def test_weights_are_those_of_a_logistic_regression(make_noisy_pairs):
+    pairs, _ = make_noisy_pairs(400, rate=0.3, seed=2)
+    scorer = Consensus(rounds=1)
+    batches = [consensus._Batch(pairs, np.zeros(len(pairs), dtype=bool)), *scorer._planted(pairs)]
+    for batch in batches:
+        batch.members = consensus._scored(scorer._scorers(), batch.pairs, ["a", "b"])
+    x = np.concatenate([consensus._normal(batch) for batch in batches[1:]])
+    untouched = np.concatenate([~batch.planted for batch in batches[1:]])
+    balance = np.where(untouched, 0.5 / untouched.mean(), 0.5 / (~untouched).mean())
+    oracle = LogisticRegression(C=1.0, tol=1e-8).fit(x, untouched, sample_weight=balance).coef_[0]
+    assert (oracle > 0).all()  # else the bound would be active and the comparison void
+    np.testing.assert_allclose(consensus._weights(batches), oracle, rtol=1e-2)
+
+
+def test_weight_on_true_neighbours_helps_where_most_pairs_are_wrong(make_noisy_pairs):
+    gains = []
+    for seed in range(4):
+        pairs, clean = make_noisy_pairs(600, rate=0.6, seed=seed)
+        once, twice = (Consensus(rounds=rounds).study(pairs).scores for rounds in (1, 2))
+        gains.append(roc_auc_score(clean, twice) - roc_auc_score(clean, once))
+    assert np.mean(gains) > 0
+
+
+@dataclass(frozen=True)
+class Loud:
+    """Leaves the range it promised."""
+
+    name: ClassVar[str] = "loud"
+    source: ClassVar[Source] = Source("none", "nobody", 2026, "https://example.org")
+    scope: ClassVar[Literal["shard", "table"]] = "table"
+
+    def __call__(self, pairs: PairBatch) -> np.ndarray:
+        return np.linspace(0, 1.5, len(pairs), dtype=np.float32)
+
+
+def test_a_member_that_leaves_its_range_is_named(make_noisy_pairs, monkeypatch):
+    pairs, _ = make_noisy_pairs(100, rate=0.3, seed=0)
+    monkeypatch.setitem(NOISE_SCORERS, "loud", Loud)
+    with pytest.raises(DataError, match=r"loud returned 1\.0\d* for pair 67"):
+        Consensus(members=(MethodRef(name="loud"),)).study(pairs)
+
+
+def test_too_few_pairs_or_one_text_under_all_cannot_be_told(make_noisy_pairs):
+    pairs, _ = make_noisy_pairs(39, rate=0.3, seed=0)
+    np.testing.assert_array_equal(Consensus()(pairs), np.full(39, 0.5, np.float32))
+    pairs, _ = make_noisy_pairs(100, rate=0.3, seed=0)
+    alike = replace(pairs, text_vec=np.tile(pairs.text_vec[:1], (100, 1)))
+    np.testing.assert_array_equal(Consensus()(alike), np.full(100, 0.5, np.float32))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"members": ()}, {"members": (MethodRef(name="geometry"),) * 2}, {"members": (MethodRef(name="consensus"),)},
+     {"rounds": 0}, {"repeats": 0}, {"planted": 0.9}],
+)  # fmt: skip
+def test_refuses_parameters_out_of_range(wrong):
+    with pytest.raises(ValueError, match=r"members|must be"):
+        Consensus(**wrong)
