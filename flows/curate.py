@@ -5,7 +5,7 @@ from prefect import flow
 from flows.session import session
 from schemas.recipes import CurationRecipe
 from storage.versions import Snapshot
-from tasks import decide, embed, ingest, merge, publish, score, screen
+from tasks import correspond, decide, embed, ingest, merge, publish, score, screen
 
 
 @flow(name="curate")
@@ -27,5 +27,6 @@ def curate(recipe: CurationRecipe, lake: str | None = None, replay: tuple[str, .
         decided = decide.items(job, screened)
         embedded = embed.encode(job, decided)
         judged = score.judge(job, embedded)
+        judged = correspond.study(job, embedded, judged)
         decided = decide.pairs(job, judged)
         return publish.commit(job, decided, embedded, writer)

@@ -8,6 +8,7 @@ from flows.runners import workers
 from schemas.recipes import CurationRecipe
 from schemas.settings import DecodeLimits, FetchLimits, Settings
 from storage import lake as lakes
+from storage import workbench
 from storage.lake import Writer
 from tasks import publish
 from tasks.catalog import build
@@ -27,7 +28,7 @@ def session(
     """
     settings = Settings()
     opened = lakes.open(lake or settings.lake)
-    with opened.writer() as writer, workers(settings) as pool:
+    with opened.writer() as writer, workers(settings) as pool, workbench.database():
         run = Run(
             run_id=new_run_id(time.time()),
             recipe=recipe,

@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-_PER_PAIR = ("group", "label", "media_key", "text_key", "verdict")
+_PER_PAIR = ("group", "label", "media_key", "text_key", "verdict", "weight")
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,8 @@ class PairBatch:
         media_key: (N,) integers; equal means the same medium. None: all differ.
         text_key: (N,) integers; equal means the same text. None: all differ.
         verdict: (N,) int8; what a person said of the pair: 1 true, 0 false, -1 nothing. None: nobody said.
+        weight: (N,) float32, not negative; how much each pair counts where a scorer learns from the others.
+            None: all alike.
         texts: The N texts themselves, for rules that read words. None: not given.
         common: Both sides lie in one space, so that a cosine between them means something.
     """
@@ -35,6 +37,7 @@ class PairBatch:
     media_key: NDArray[np.int64] | None = None
     text_key: NDArray[np.int64] | None = None
     verdict: NDArray[np.int8] | None = None
+    weight: NDArray[np.float32] | None = None
     texts: Sequence[str] | None = None
     common: bool = True
 
@@ -71,11 +74,12 @@ class PairBatch:
         )
 
     def with_texts_of(self, order: NDArray[np.integer]) -> Self:
-        """Return the same media with the text of row `order[i]` at row i; verdicts, being of pairs, are dropped."""
+        """Return the same media with the text of row `order[i]` at row i; what is said of pairs is dropped."""
         return replace(
             self,
             text_vec=self.text_vec[order],
             text_key=None if self.text_key is None else self.text_key[order],
             texts=None if self.texts is None else [self.texts[int(row)] for row in order],
             verdict=None,
+            weight=None,
         )

@@ -81,6 +81,44 @@ class NearDuplicates(_Frozen):
     verdict: Literal["drop", "flag"] = "flag"
 
 
+class CorrespondenceRecipe(_Frozen):
+    """How pairs whose text does not belong are found, and what becomes of them.
+
+    Args:
+        scorer: Says how likely each pair is true.
+        divider: Turns its scores into probabilities, and says when they tell nothing.
+        roles: Roles of the texts that are judged (title, caption ...); empty: all.
+        label_role: Role of the texts that name a medium's class, for scorers that use classes.
+        noisy_below: P(true) at or under which a pair is noisy.
+        clean_above: P(true) from which it is clean; between the two it is disputed, and flagged.
+        wanted_precision: Share of the noisy pairs that must be wrong, as far as people's verdicts show with 95 %
+            confidence; what they do not vouch for is disputed. None: verdicts are not asked.
+        noisy: What becomes of noisy pairs. keep: flagged. weight: flagged, with a soft label to train with.
+            repair: dropped, with proposals served in their place. drop: dropped.
+        repairs: Methods that propose texts for noisy pairs; applied where `noisy` is repair.
+        soft_label: Rule for soft labels, written where `noisy` is weight.
+    """
+
+    scorer: MethodRef = MethodRef(name="consensus")
+    divider: MethodRef = MethodRef(name="self-injected")
+    roles: tuple[str, ...] = ()
+    label_role: str = "folder"
+    noisy_below: float = Field(0.2, ge=0, le=1)
+    clean_above: float = Field(0.5, ge=0, le=1)
+    wanted_precision: float | None = Field(None, gt=0, lt=1)
+    noisy: Literal["keep", "weight", "repair", "drop"] = "drop"
+    repairs: tuple[MethodRef, ...] = ()
+    soft_label: MethodRef = MethodRef(name="ncr")
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        if self.noisy_below > self.clean_above:
+            raise ValueError(f"noisy_below {self.noisy_below:g} exceeds clean_above {self.clean_above:g}")
+        if self.noisy == "repair" and not self.repairs:
+            raise ValueError("noisy: repair needs a method under repairs (rematch, pseudo-caption)")
+        return self
+
+
 class CurationRecipe(_Frozen):
     """A curation from raw media to a tagged snapshot.
 
@@ -92,6 +130,7 @@ class CurationRecipe(_Frozen):
         filters: Rules on media and texts, in order; the first that drops is the reason.
         encoder: Maps media and texts to one space; none: no embeddings, no pair rules.
         pair_rules: Rules on the correspondence of pairs, in order.
+        correspondence: How mismatched pairs are found and treated, after the rules; none: they are not.
         tag: Tag that moves to the new snapshot.
         shard_rows: Items in a shard.
     """
@@ -103,6 +142,7 @@ class CurationRecipe(_Frozen):
     filters: tuple[Rule, ...] = ()
     encoder: MethodRef | None = None
     pair_rules: tuple[Rule, ...] = ()
+    correspondence: CorrespondenceRecipe | None = None
     tag: str = "latest"
     shard_rows: int = Field(256, ge=1)
 
@@ -113,8 +153,9 @@ class CurationRecipe(_Frozen):
             raise ValueError(f"two sources share a name: {', '.join(names)}")
         if self.encoder is not None and not self.inspect.thumbnail_px:
             raise ValueError("encoders see thumbnails: give inspect.thumbnail_px, or name no encoder")
-        if self.pair_rules and self.encoder is None:
-            raise ValueError("pair_rules need vectors: name an encoder")
+        for part in ("pair_rules", "correspondence"):
+            if getattr(self, part) and self.encoder is None:
+                raise ValueError(f"{part} need vectors: name an encoder")
         return self
 
     @property

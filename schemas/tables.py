@@ -176,7 +176,7 @@ SCORES = TableSpec(
     derived=frozenset({"value", "run_id"}),
 )
 
-# One row per rule that spoke against a subject, and per verdict that overrules one.
+# One row per rule that spoke against a subject.
 DECISIONS = TableSpec(
     "decisions",
     pa.schema(
@@ -191,12 +191,119 @@ DECISIONS = TableSpec(
             pa.field("value", pa.float32()),
             pa.field("threshold", pa.string()),  # e.g. "at_least 32"
             pa.field("rule_digest", pa.string()),  # over method, parameters and thresholds
+            pa.field("position", pa.int32()),  # of the rule in the recipe: the first that drops is the reason
             pa.field("active", pa.bool_()),  # false: a later run of the recipe no longer says so
             pa.field("run_id", pa.string()),
         ]
     ),
     key="decision_id",
     derived=frozenset({"value", "run_id", "threshold"}),
+)
+
+# One row per statement of a person on a subject; the active one wins over every rule.
+VERDICTS = TableSpec(
+    "verdicts",
+    pa.schema(
+        [
+            _key("verdict_id"),  # key(subject_id, how many statements came before)
+            pa.field("subject", pa.string()),  # media | text | pair
+            pa.field("subject_id", pa.string()),
+            pa.field("verdict", pa.string()),  # keep | drop
+            pa.field("person", pa.string()),
+            pa.field("comment", pa.string()),
+            pa.field("about", pa.string()),  # the rule it answers, where there is one
+            pa.field("active", pa.bool_()),  # false: withdrawn, or a later statement took its place
+            pa.field("made_at", TIME),
+            pa.field("run_id", pa.string()),
+        ]
+    ),
+    key="verdict_id",
+    derived=frozenset({"made_at", "run_id"}),
+)
+
+# One row per division of pairs into clean, disputed and noisy: how it was done and how far to trust it.
+DIVISIONS = TableSpec(
+    "divisions",
+    pa.schema(
+        [
+            _key("division_id"),  # key(rule_digest)
+            pa.field("scorer", pa.string()),
+            pa.field("divider", pa.string()),
+            pa.field("params", pa.string()),  # JSON of the recipe's part
+            pa.field("rule_digest", pa.string()),
+            pa.field("inputs", pa.string()),  # digest over pairs, vectors, classes and verdicts
+            pa.field("separable", pa.bool_()),  # false: nothing is dropped by it
+            pa.field("why", pa.string()),
+            pa.field("noise_rate", pa.float32()),  # null: cannot tell
+            pa.field("noise_rate_low", pa.float32()),  # 95 % interval
+            pa.field("noise_rate_high", pa.float32()),
+            pa.field("pairs", pa.int64()),
+            pa.field("clean", pa.int64()),
+            pa.field("disputed", pa.int64()),
+            pa.field("noisy", pa.int64()),
+            pa.field("reliability", pa.string()),  # JSON [{said, found, n}]: P(true) said and found, by bin
+            pa.field("active", pa.bool_()),
+            pa.field("run_id", pa.string()),
+        ]
+    ),
+    key="division_id",
+    derived=frozenset(
+        {
+            "why",
+            "noise_rate",
+            "noise_rate_low",
+            "noise_rate_high",
+            "clean",
+            "disputed",
+            "noisy",
+            "reliability",
+            "run_id",
+        }
+    ),
+)
+
+# One row per thing a person needs to judge a doubtful pair in a second.
+REASONS_OF_PAIRS = TableSpec(
+    "reasons",
+    pa.schema(
+        [
+            _key("reason_id"),  # key(pair_id, kind, method, position)
+            pa.field("pair_id", pa.string()),
+            pa.field("kind", pa.string()),  # scorer | better-text | better-media | rule
+            pa.field("method", pa.string()),  # the scorer or rule
+            pa.field("position", pa.int32()),  # order within the kind
+            pa.field("value", pa.float32()),  # score, similarity, or count behind the rule
+            pa.field("own", pa.float32()),  # the pair's own value beside it, where that says something
+            pa.field("ref_id", pa.string()),  # text_id or media_id it points to
+            pa.field("said", pa.string()),  # in words
+            pa.field("active", pa.bool_()),
+            pa.field("run_id", pa.string()),
+        ]
+    ),
+    key="reason_id",
+    derived=frozenset({"value", "own", "said", "run_id"}),
+)
+
+# One row per proposed remedy, beside the raw text and never over it.
+REPAIRS = TableSpec(
+    "repairs",
+    pa.schema(
+        [
+            _key("repair_id"),  # key(pair_id, method, params_digest)
+            pa.field("pair_id", pa.string()),  # the pair to mend
+            pa.field("media_id", pa.string()),
+            pa.field("kind", pa.string()),  # rematch | pseudo-caption | soft-label
+            pa.field("method", pa.string()),
+            pa.field("params_digest", pa.string()),
+            pa.field("text_id", pa.string()),  # the text proposed; null: the pair's own, with another weight
+            pa.field("label", pa.float32()),  # y in [0, 1]: how true to take it in training
+            pa.field("applied", pa.bool_()),  # the recipe serves it in place of the pair's own text
+            pa.field("active", pa.bool_()),
+            pa.field("run_id", pa.string()),
+        ]
+    ),
+    key="repair_id",
+    derived=frozenset({"label", "run_id"}),
 )
 
 # One row per refused input.
@@ -312,10 +419,47 @@ TAGS = TableSpec(
     key="move_id",
 )
 
+# One row per number a bench measured.
+METRICS = TableSpec(
+    "metrics",
+    pa.schema(
+        [
+            _key("metric_id"),
+            pa.field("bench", pa.string()),
+            pa.field("corpus", pa.string()),
+            pa.field("protocol", pa.string()),  # how noise was planted; never compare across protocols
+            pa.field("rate", pa.float32()),
+            pa.field("seed", pa.int64()),
+            pa.field("subject", pa.string()),  # a scorer, the consensus, or "arm: <remedy>"
+            pa.field("metric", pa.string()),
+            pa.field("value", pa.float64()),
+            pa.field("recipe", pa.string()),  # JSON of the bench's plan
+            pa.field("code_version", pa.string()),
+            pa.field("data", pa.string()),  # digest of the snapshot the vectors came from
+            pa.field("run_id", pa.string()),
+            pa.field("measured_at", TIME),
+        ]
+    ),
+    key="metric_id",
+)
+
 CONTENT: dict[str, TableSpec] = {
-    spec.name: spec for spec in (SOURCES, MEDIA, TEXTS, PAIRS, SCORES, DECISIONS, QUARANTINE)
+    spec.name: spec
+    for spec in (
+        SOURCES,
+        MEDIA,
+        TEXTS,
+        PAIRS,
+        SCORES,
+        DECISIONS,
+        VERDICTS,
+        DIVISIONS,
+        REASONS_OF_PAIRS,
+        REPAIRS,
+        QUARANTINE,
+    )
 }
-LOGS: dict[str, TableSpec] = {spec.name: spec for spec in (RUNS, SNAPSHOTS, TAGS)}
+LOGS: dict[str, TableSpec] = {spec.name: spec for spec in (RUNS, SNAPSHOTS, TAGS, METRICS)}
 EMBEDDINGS_PREFIX = "embeddings_"
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import duckdb
 import lance
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pds
@@ -26,6 +27,8 @@ from storage import rows, versions
 from storage.media import MediaStore
 from storage.places import Place
 from storage.versions import Snapshot
+
+COMPARED_ROWS = 1 << 18  # of a table at once: the index they are looked up in is built anew each time
 
 
 @dataclass(frozen=True)
@@ -196,9 +199,9 @@ class Lake:
         finally:
             lock.release()
 
-    def append_log(self, spec: TableSpec, row: dict[str, Any]) -> None:
-        """Append one row to a log table."""
-        table = pa.Table.from_pylist([row], schema=spec.schema)
+    def append_log(self, spec: TableSpec, *rows: dict[str, Any]) -> None:
+        """Append rows to a log table, all or none."""
+        table = pa.Table.from_pylist(list(rows), schema=spec.schema)
         lance.write_dataset(table, self._table_uri(spec.name), mode="append", storage_options=self._options)
 
     def move_tag(self, tag: str, ref: str | None, *, run_id: str = "") -> None:
@@ -274,7 +277,7 @@ class Writer:
     ) -> UpsertCount:
         """Add new rows and replace changed ones; equal rows are left alone, and no version is made for them.
 
-        Rows stream: what is held in memory is the keys that differ, not the rows.
+        Rows stream: what is held in memory is the staged keys and their digests, not the rows.
 
         Args:
             spec: The table.
@@ -284,34 +287,22 @@ class Writer:
         Raises:
             LakeError: A key stands twice in `staged`.
         """
-        if self._wanted(spec.name) is not None and not staged.count_rows():
+        count = staged.count_rows()
+        if self._wanted(spec.name) is not None and not count:
             return UpsertCount()
-        base = self._base(spec, metadata)
-        with duckdb.connect(config={"preserve_insertion_order": False}) as con:
-            con.register("staged", staged)
-            con.register("base", base)
-            twice = con.execute(
-                f"SELECT {spec.key} FROM staged GROUP BY 1 HAVING count(*) > 1 LIMIT 1"
-            ).fetchone()
-            if twice:
-                raise LakeError(f"{spec.name}: the key {twice[0]} stands twice among the staged rows")
-            differing = con.sql(
-                f"SELECT s.{spec.key} AS key, b.{spec.key} IS NULL AS is_new FROM staged s "
-                f"LEFT JOIN base b USING ({spec.key}) WHERE b.row_digest IS DISTINCT FROM s.row_digest"
-            ).to_arrow_table()
-        new_keys = differing.filter(differing["is_new"])["key"].combine_chunks()
-        changed_keys = differing.filter(pc.invert(differing["is_new"]))["key"].combine_chunks()
+        is_new, is_changed = _compared(spec, staged, self._base(spec, metadata))
         uri, options = self.lake._table_uri(spec.name), self.lake._options
-        if len(new_keys):
-            lance.write_dataset(_only(staged, spec, new_keys), uri, mode="append", storage_options=options)
-        if len(changed_keys):
+        if is_new.any():
+            lance.write_dataset(_only(staged, spec, is_new), uri, mode="append", storage_options=options)
+        if is_changed.any():
             merge = (
                 lance.dataset(uri, storage_options=options).merge_insert(spec.key).when_matched_update_all()
             )
-            merge.execute(_only(staged, spec, changed_keys))
-        if len(differing):
+            merge.execute(_only(staged, spec, is_changed))
+        added, replaced = int(is_new.sum()), int(is_changed.sum())
+        if added or replaced:
             self._touched[spec.name] = lance.dataset(uri, storage_options=options).version
-        return UpsertCount(len(new_keys), len(changed_keys), staged.count_rows() - len(differing))
+        return UpsertCount(added, replaced, count - added - replaced)
 
     def rebase(self, table: str) -> None:
         """Bring a table back to what the newest snapshot names, undoing what a killed writer left behind."""
@@ -432,16 +423,42 @@ def key_of(table: str) -> str:
     return CONTENT[table].key
 
 
-def _only(staged: pds.Dataset, spec: TableSpec, keys: pa.Array) -> pa.RecordBatchReader:
-    """Stream the staged rows whose key is among `keys`."""
+def _compared(
+    spec: TableSpec, staged: pds.Dataset, base: lance.LanceDataset
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return which staged rows have a key the table lacks, and which differ from the row that has it. (N,) bool each.
+
+    Raises:
+        LakeError: A key stands twice in `staged`.
+    """
+    ours = staged.to_table(columns=[spec.key, "row_digest"], use_threads=False)
+    keys, digests = ours[spec.key].combine_chunks(), rows.halves(ours["row_digest"])
+    if pc.count_distinct(keys).as_py() < len(keys):
+        counts = keys.value_counts()
+        twice = counts.field("values").filter(pc.greater(counts.field("counts"), 1))[0]
+        raise LakeError(f"{spec.name}: the key {twice} stands twice among the staged rows")
+    is_new, is_changed = np.ones(len(keys), bool), np.zeros(len(keys), bool)
+    for batch in base.to_batches(columns=[spec.key, "row_digest"], batch_size=COMPARED_ROWS):
+        at = pc.index_in(batch[spec.key], value_set=keys)
+        theirs = rows.halves(batch["row_digest"].filter(at.is_valid()))
+        rows_of = at.drop_null().to_numpy()
+        is_new[rows_of] = False
+        is_changed[rows_of] = (digests[rows_of] != theirs).any(axis=1)
+    return is_new, is_changed
+
+
+def _only(staged: pds.Dataset, spec: TableSpec, wanted: np.ndarray) -> pa.RecordBatchReader:
+    """Stream the staged rows for which `wanted` is true."""
 
     def batches() -> Iterator[pa.RecordBatch]:
+        start = 0
         for batch in staged.to_batches(
             columns=spec.stored.names, batch_size=2048, batch_readahead=2, fragment_readahead=1
         ):
-            wanted = batch.filter(pc.is_in(batch[spec.key], value_set=keys))
-            if len(wanted):
-                yield wanted.cast(spec.stored)
+            here = wanted[start : start + len(batch)]
+            start += len(batch)
+            if here.any():
+                yield batch.filter(pa.array(here)).cast(spec.stored)
 
     return pa.RecordBatchReader.from_batches(spec.stored, batches())
 

@@ -39,13 +39,21 @@ def table_digest(batches: Iterable[pa.RecordBatch]) -> str:
     Args:
         batches: Batches with a `row_digest` column.
     """
-    halves = np.zeros(2, dtype=np.uint64)
+    total = np.zeros(2, dtype=np.uint64)
     for batch in batches:
-        column = batch.column(batch.schema.get_field_index("row_digest"))
-        if len(column):
-            joined = b"".join(column.to_pylist())
-            halves += np.frombuffer(joined, dtype="<u8").reshape(-1, 2).sum(axis=0, dtype=np.uint64)
-    return f"{int(halves[0]):016x}{int(halves[1]):016x}"
+        total += halves(batch["row_digest"]).sum(axis=0, dtype=np.uint64)
+    return f"{int(total[0]):016x}{int(total[1]):016x}"
+
+
+def halves(digests: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """Return row digests as numbers. Shape (N, 2), uint64, little-endian."""
+    chunks = digests.chunks if isinstance(digests, pa.ChunkedArray) else [digests]
+    parts = [
+        np.frombuffer(chunk.buffers()[1], np.uint8)[16 * chunk.offset :][: 16 * len(chunk)]
+        for chunk in chunks
+        if len(chunk)
+    ]
+    return np.concatenate([np.empty(0, np.uint8), *parts]).view("<u8").reshape(-1, 2)
 
 
 def combined_digest(digests: dict[str, str]) -> str:

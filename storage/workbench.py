@@ -1,10 +1,11 @@
 """One DuckDB connection over a snapshot and a run's staged rows: joins that spill to disk instead of to memory."""
 
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from functools import partial
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -18,51 +19,69 @@ from storage.lake import Lake
 from storage.staging import Staging
 from storage.versions import Snapshot
 
-BATCH_ROWS = 512
+BATCH_ROWS = 512  # of rows that may hold pixels or vectors
+KEY_ROWS = 4096  # of rows that hold neither
+MEMORY = "512MB"
+
+_NAME = r"[a-z][a-z0-9_]*"
+_DATABASE: ContextVar[Sequence[duckdb.DuckDBPyConnection]] = ContextVar("database", default=())
 
 
 @dataclass(frozen=True)
 class Workbench:
-    """Names a query may use: `base_<table>` for the snapshot, and whatever was added.
+    """Names a query may use: `base_<table>` for the snapshot, and whatever was offered.
+
+    What is offered is opened by the first query that names it.
 
     Args:
-        con: The connection.
         lake: The lake.
         base: The snapshot behind `base_<table>`; None: every base table is empty.
         staging: Where results are written.
     """
 
-    con: duckdb.DuckDBPyConnection
     lake: Lake
     base: Snapshot | None
     staging: Staging
+    _con: duckdb.DuckDBPyConnection
+    _offered: dict[str, Callable[[], pds.Dataset | pa.Table]] = field(default_factory=dict)
+
+    @property
+    def con(self) -> duckdb.DuckDBPyConnection:
+        """The connection, with everything that was offered opened."""
+        return self._knowing(" ".join(self._offered))
 
     def add_base(self, *specs: TableSpec) -> None:
         """Offer tables as they are in the snapshot; empty where it has none."""
         for spec in specs:
-            has = self.base is not None and spec.name in self.base.versions
-            rows_of: pds.Dataset = (
-                self.lake.dataset(spec.name, self.base) if has else pds.dataset(spec.stored.empty_table())
-            )
-            self.con.register(f"base_{_name(spec.name)}", rows_of)
+            self.offer(f"base_{spec.name}", partial(_of_snapshot, self.lake, self.base, spec))
 
     def add_staged(self, name: str, paths: Sequence[str], schema: pa.Schema) -> None:
         """Offer staged files as one table."""
-        self.con.register(_name(name), self.staging.dataset(paths, schema))
+        self.offer(name, partial(self.staging.dataset, paths, schema))
+
+    def offer(self, name: str, rows_of: Callable[[], pds.Dataset | pa.Table]) -> None:
+        """Offer rows under a name of lower-case letters, digits and underscores."""
+        if not re.fullmatch(_NAME, name):
+            raise ValueError(f"{name!r} cannot name a table of a query")
+        self._offered[name] = rows_of
+
+    def execute(self, sql: str, params: Sequence[object] = ()) -> duckdb.DuckDBPyConnection:
+        """Run a statement, such as one that makes a view."""
+        return self._knowing(sql).execute(sql, list(params))
 
     def table(self, sql: str, params: Sequence[object] = ()) -> pa.Table:
         """Return a query's rows; for small results."""
-        return self.con.sql(sql, params=list(params)).to_arrow_table()
+        return self._knowing(sql).sql(sql, params=list(params)).to_arrow_table()
 
     def rows(self, sql: str, params: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """Return a query's rows as tuples; for small results."""
-        return self.con.execute(sql, list(params)).fetchall()
+        return self.execute(sql, params).fetchall()
 
     def batches(
         self, sql: str, params: Sequence[object] = (), *, size: int = BATCH_ROWS
     ) -> pa.RecordBatchReader:
         """Stream a query's rows."""
-        return self.con.sql(sql, params=list(params)).to_arrow_reader(size)
+        return self._knowing(sql).sql(sql, params=list(params)).to_arrow_reader(size)
 
     def tables(self, sql: str, params: Sequence[object] = (), *, size: int) -> Iterator[pa.Table]:
         """Stream a query's rows as tables of exactly `size` rows, the last one shorter, whatever DuckDB's batches are."""
@@ -81,8 +100,8 @@ class Workbench:
             yield pa.Table.from_batches(held).combine_chunks()
 
     def stage(self, sql: str, *parts: str, schema: pa.Schema | None = None) -> str:
-        """Write a query's rows to a staged file, streaming, and return its path."""
-        reader = self.batches(sql)
+        """Write a query's rows, without pixels or vectors, to a staged file, streaming, and return its path."""
+        reader = self.batches(sql, size=KEY_ROWS)
         wanted = schema or reader.schema
         return self.staging.write_batches(
             (
@@ -110,35 +129,59 @@ class Workbench:
 
         return self.staging.write_batches(digested(), spec.stored, *parts)
 
+    def _knowing(self, sql: str) -> duckdb.DuckDBPyConnection:
+        """Return the connection, told of what the statement names."""
+        for name in set(re.findall(_NAME, sql)) & self._offered.keys():
+            self._con.register(name, self._offered.pop(name)())
+        return self._con
+
 
 @contextmanager
-def workbench(
-    lake: Lake, base: Snapshot | None, staging: Staging, *, memory: str = "512MB"
-) -> Iterator[Workbench]:
-    """Open a connection with bounded memory that reads nothing but what it is given.
+def database(memory: str = MEMORY) -> Iterator[None]:
+    """Have all workbenches opened inside share one DuckDB: starting one costs more than most of their queries.
+
+    It reads nothing but what a workbench offers it.
 
     Args:
-        lake: The lake.
-        base: The snapshot to read.
-        staging: Where results go.
-        memory: Limit before queries spill to a temporary folder.
+        memory: Limit of all of them together before queries spill to a temporary folder.
     """
     with TemporaryDirectory(prefix="xmodal-spill-") as spill:
         config: dict[str, Any] = {
             "memory_limit": memory,
-            "temp_directory": str(Path(spill)),
+            "temp_directory": spill,
             "python_enable_replacements": "false",
             "threads": "2",
             "preserve_insertion_order": "false",
         }
         with duckdb.connect(config=config) as con:
-            con.execute("SET TimeZone = 'UTC'")
             con.execute("SET enable_external_access = false")  # last: it also freezes temp_directory
-            yield Workbench(con, lake, base, staging)
+            shared = [con]
+            token = _DATABASE.set(shared)
+            try:
+                yield
+            finally:
+                _DATABASE.reset(token)
+                shared.clear()  # a task's copy of the context lives on: it shall not hold the connection
 
 
-def _name(name: str) -> str:
-    """Return the name, refusing what could leave an SQL identifier."""
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-        raise ValueError(f"{name!r} cannot name a table of a query")
-    return name
+@contextmanager
+def workbench(lake: Lake, base: Snapshot | None, staging: Staging) -> Iterator[Workbench]:
+    """Open a connection of its own, names included, to the `database` around it, or to a new one.
+
+    Args:
+        lake: The lake.
+        base: The snapshot to read.
+        staging: Where results go.
+    """
+    with ExitStack() as stack:
+        if not _DATABASE.get():
+            stack.enter_context(database())
+        con = stack.enter_context(_DATABASE.get()[0].cursor())
+        con.execute("SET TimeZone = 'UTC'")
+        yield Workbench(lake, base, staging, con)
+
+
+def _of_snapshot(lake: Lake, base: Snapshot | None, spec: TableSpec) -> pds.Dataset:
+    if base is None or spec.name not in base.versions:
+        return pds.dataset(spec.stored.empty_table())
+    return lake.dataset(spec.name, base)

@@ -1,8 +1,8 @@
 """Turn scores into decisions: the recipe's thresholds, each drop with its rule as reason. Nothing is deleted."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 from prefect import task
@@ -10,7 +10,7 @@ from prefect.cache_policies import NO_CACHE
 
 from schemas.digests import key, params_digest
 from schemas.recipes import Rule
-from schemas.tables import DECISIONS, SCORES
+from schemas.tables import DECISIONS, SCORES, VERDICTS
 from storage.workbench import Workbench
 from tasks.catalog import Named, build, method_digest
 from tasks.merge import Merged, merged_bench
@@ -21,7 +21,8 @@ from tasks.shards.screen import filter_of
 
 NEAR_DUPLICATE = "near-duplicate"
 
-VERDICTS = pa.schema([*DECISIONS.schema, pa.field("position", pa.int32())])
+PERSON = "person"  # what `dropped_by` says where a person's verdict drops
+
 KEPT = pa.schema(
     [pa.field("id", pa.string()), pa.field("kept", pa.bool_()), pa.field("dropped_by", pa.string())]
 )
@@ -34,22 +35,28 @@ class Decided:
     Args:
         merged: The present state.
         scores: Staged files of scores so far.
-        verdicts: Staged files of `VERDICTS`.
+        decisions: Staged files of `decisions`, without digests.
         kept: {media | text | pair: staged file of `KEPT`}.
+        further: {table: staged files of its rows, without digests} of what else a study of the pairs said.
+        people: Staged files of `verdicts`, without digests.
     """
 
     merged: Merged
     scores: tuple[str, ...]
-    verdicts: tuple[str, ...]
+    decisions: tuple[str, ...]
     kept: dict[str, str]
+    further: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    people: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Judged:
-    """Where the scores of pairs are staged, beside what was decided before."""
+    """Where the scores of pairs are staged, beside what was decided before; fields as in `Decided`."""
 
     decided: Decided
     paths: tuple[str, ...]
+    decisions: tuple[str, ...] = ()
+    further: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @task(cache_policy=NO_CACHE)
@@ -58,15 +65,16 @@ def items(job: Job, screened: Screened) -> Decided:
     run = job.run
     with job.ledger.step("decide items") as step, merged_bench(run, screened.merged) as bench:
         _offer_scores(bench, screened.paths)
-        verdicts = []
+        found = []
         for position, rule in enumerate(run.recipe.filters):
             method = filter_of(rule)
-            verdicts += _verdicts(bench, run, rule, method, method.subject, position, step.count)
-        verdicts += _near_duplicates(bench, run, len(run.recipe.filters), step.count)
-        path = _stage_verdicts(run, verdicts, "items.arrow")
-        bench.add_staged("verdicts", [path], VERDICTS)
+            found += _outside(bench, run, rule, method, method.subject, position, step.count)
+        found += _near_duplicates(bench, run, len(run.recipe.filters), step.count)
+        path = stage_decisions(run, found, "items.arrow")
+        bench.add_staged("drops", [path], DECISIONS.schema)
+        offer_people(bench)
         kept = {
-            subject: bench.stage(_kept_sql(subject), "decided", f"kept-{subject}.arrow", schema=KEPT)
+            subject: bench.stage(kept_sql(subject), "decided", f"kept-{subject}.arrow", schema=KEPT)
             for subject in ("media", "text")
         }
     return Decided(screened.merged, screened.paths, (path,), kept)
@@ -78,32 +86,51 @@ def pairs(job: Job, judged: Judged) -> Decided:
     run, decided = job.run, judged.decided
     with job.ledger.step("decide pairs") as step, decided_bench(run, decided) as bench:
         _offer_scores(bench, judged.paths)
-        verdicts = []
+        found = []
         for position, rule in enumerate(run.recipe.pair_rules):
             method = build(NOISE_SCORERS, rule.method)
-            verdicts += _verdicts(bench, run, rule, method, "pair", position, step.count)
-        path = _stage_verdicts(run, verdicts, "pairs.arrow")
-        bench.add_staged("pair_verdicts", [path], VERDICTS)
-        kept = bench.stage(_KEPT_PAIRS, "decided", "kept-pair.arrow", schema=KEPT)
+            found += _outside(bench, run, rule, method, "pair", position, step.count)
+        paths = (stage_decisions(run, found, "pairs.arrow"), *judged.decisions)
+        bench.add_staged("drops", paths, DECISIONS.schema)
+        offer_people(bench)
+        kept = bench.stage(KEPT_PAIRS, "decided", "kept-pair.arrow", schema=KEPT)
     return Decided(
         decided.merged,
         (*decided.scores, *judged.paths),
-        (*decided.verdicts, path),
+        (*decided.decisions, *paths),
         {**decided.kept, "pair": kept},
+        judged.further,
     )
 
 
-_KEPT_PAIRS = """
+# What is said against each subject: the first rule that drops it, unless a person decided.
+_AGAINST = f"""
+SELECT coalesce(d.subject_id, h.subject_id) AS subject_id,
+       CASE h.verdict WHEN 'keep' THEN NULL WHEN 'drop' THEN '{PERSON}' ELSE d.rule END AS rule
+FROM (SELECT subject_id, arg_min(rule, position) AS rule FROM drops
+      WHERE verdict = 'drop' AND subject = '{{subject}}' GROUP BY 1) d
+FULL JOIN (SELECT subject_id, verdict FROM people WHERE subject = '{{subject}}') h USING (subject_id)
+"""
+KEPT_PAIRS = f"""
 SELECT p.pair_id AS id,
-       p.present AND coalesce(m.kept, true) AND coalesce(t.kept, true) AND v.rule IS NULL AS kept,
-       coalesce('media: ' || m.dropped_by, 'text: ' || t.dropped_by, v.rule) AS dropped_by
+       p.present AND coalesce(m.kept, true) AND coalesce(t.kept, true) AND a.rule IS NULL AS kept,
+       coalesce('media: ' || m.dropped_by, 'text: ' || t.dropped_by, a.rule) AS dropped_by
 FROM now_pairs p
 LEFT JOIN kept_media m ON m.id = p.media_id
 LEFT JOIN kept_text t ON t.id = p.text_id
-LEFT JOIN (
-  SELECT subject_id, arg_min(rule, position) AS rule FROM pair_verdicts WHERE verdict = 'drop' GROUP BY 1
-) v ON v.subject_id = p.pair_id
+LEFT JOIN ({_AGAINST.format(subject="pair")}) a ON a.subject_id = p.pair_id
 """
+
+
+def offer_people(bench: Workbench, staged: Sequence[str] = ()) -> None:
+    """Offer `people`: the active verdicts, staged ones in place of those of the snapshot."""
+    bench.add_base(VERDICTS)
+    bench.add_staged("staged_verdicts", staged, VERDICTS.schema)
+    bench.execute(
+        "CREATE TEMP VIEW people AS SELECT subject, subject_id, verdict FROM staged_verdicts WHERE active UNION ALL "
+        "SELECT subject, subject_id, verdict FROM base_verdicts "
+        "ANTI JOIN (SELECT verdict_id FROM staged_verdicts) s USING (verdict_id) WHERE active"
+    )
 
 
 @contextmanager
@@ -119,7 +146,7 @@ def _offer_scores(bench: Workbench, paths: tuple[str, ...]) -> None:
     """Offer `all_scores`: the staged ones, and those of the snapshot that they do not replace."""
     bench.add_base(SCORES)
     bench.add_staged("staged_scores", paths, SCORES.stored)
-    bench.con.execute(
+    bench.execute(
         "CREATE TEMP VIEW all_scores AS "
         "SELECT DISTINCT ON (score_id) subject_id, method, params_digest, value FROM staged_scores "
         "UNION ALL SELECT subject_id, method, params_digest, value FROM base_scores "
@@ -134,7 +161,7 @@ _NOW = {
 }
 
 
-def _verdicts(
+def _outside(
     bench: Workbench,
     run: Run,
     rule: Rule,
@@ -169,7 +196,7 @@ def _verdicts(
     count(f"{rule.verdict} {subject}: {method.name}", len(outside))
     rule_digest = params_digest(rule.model_dump(mode="json"))
     return [
-        _verdict(
+        decision(
             run,
             rule.verdict,
             subject,
@@ -196,12 +223,12 @@ def _near_duplicates(
     digest = params_digest(near.model_dump(mode="json"))
     said = {"value": None, "threshold": f"max_distance {near.max_distance}"}
     return [
-        _verdict(run, near.verdict, "media", str(media_id), NEAR_DUPLICATE, digest, digest, position) | said
+        decision(run, near.verdict, "media", str(media_id), NEAR_DUPLICATE, digest, digest, position) | said
         for (media_id,) in outside
     ]
 
 
-def _verdict(
+def decision(
     run: Run,
     verdict: str,
     subject: str,
@@ -211,6 +238,7 @@ def _verdict(
     rule_digest: str,
     position: int,
 ) -> dict[str, object]:
+    """Return a row of `decisions`, all but its value and threshold."""
     return {
         "decision_id": key(subject_id, rule, rule_digest),
         "subject": subject,
@@ -226,18 +254,17 @@ def _verdict(
     }
 
 
-def _stage_verdicts(run: Run, verdicts: list[dict[str, object]], name: str) -> str:
-    return run.staging.write(pa.Table.from_pylist(verdicts, schema=VERDICTS), "decided", name)
+def stage_decisions(run: Run, found: list[dict[str, object]], name: str) -> str:
+    """Stage rows of `decisions` and return their file."""
+    return run.staging.write(pa.Table.from_pylist(found, schema=DECISIONS.schema), "decided", name)
 
 
-def _kept_sql(subject: str) -> str:
+def kept_sql(subject: str) -> str:
+    """Return the query of `KEPT` for media or texts; reads `drops` and `people`."""
     table, id_column = _NOW[subject]
     return f"""
-    SELECT n.{id_column} AS id, n.present AND v.rule IS NULL AS kept, v.rule AS dropped_by
-    FROM {table} n LEFT JOIN (
-      SELECT subject_id, arg_min(rule, position) AS rule FROM verdicts
-      WHERE verdict = 'drop' AND subject = '{subject}' GROUP BY 1
-    ) v ON v.subject_id = n.{id_column}"""
+    SELECT n.{id_column} AS id, n.present AND a.rule IS NULL AS kept, a.rule AS dropped_by
+    FROM {table} n LEFT JOIN ({_AGAINST.format(subject=subject)}) a ON a.subject_id = n.{id_column}"""
 
 
 @task(cache_policy=NO_CACHE)

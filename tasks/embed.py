@@ -15,7 +15,8 @@ from tasks.decide import Decided, decided_bench
 from tasks.run import Job, Run
 from tasks.shards.embed import encode_shard
 
-TEXTS_PER_PICTURE = 4  # a text costs about a quarter of a picture; keeps shards of both alike in time
+PARTS = 4  # of a shard of the recipe: encoding is slow, and few large shards leave workers idle at the end
+TEXTS_PER_PICTURE = 4  # a text costs about a sixth of a picture; keeps shards of both alike in time
 
 TO_EMBED = {
     "media": pa.schema(
@@ -73,7 +74,7 @@ def _offer_vectors(run: Run, bench: Workbench) -> None:
     if run.encoder is None:
         raise ValueError("the run has no encoder")
     bench.add_base(embeddings(run.encoder.table, run.encoder.dim))
-    bench.con.execute(
+    bench.execute(
         f"CREATE TEMP VIEW vectors AS SELECT item_id FROM base_{run.encoder.table} "
         f"WHERE encoder_digest = '{run.encoder.digest}'"
     )
@@ -89,7 +90,7 @@ def _staged_media(run: Run, bench: Workbench, modalities: frozenset[str]) -> Ite
         "SELECT media_id AS item_id, modality, thumbnail AS item FROM base_media b "
         "ANTI JOIN fresh_media f USING (media_id) SEMI JOIN wanted t ON t.item_id = b.media_id"
     )
-    bench.con.execute(f"CREATE TEMP TABLE wanted AS {wanted}")
+    bench.execute(f"CREATE TEMP TABLE wanted AS {wanted}")
     # A scan of the snapshot's media reads their pixels: only if one of them needs a vector.
     stale = "SELECT count(*) FROM wanted WHERE item_id NOT IN (SELECT media_id FROM fresh_media)"
     everything = f"{fresh} UNION ALL {known}" if bench.rows(stale)[0][0] else fresh
@@ -98,7 +99,7 @@ def _staged_media(run: Run, bench: Workbench, modalities: frozenset[str]) -> Ite
         bench,
         "media",
         f"SELECT * FROM ({everything}) ORDER BY item_id",
-        run.recipe.shard_rows,
+        _size(run),
     )
 
 
@@ -110,8 +111,12 @@ def _staged_texts(run: Run, bench: Workbench, modalities: frozenset[str]) -> Ite
         f"SEMI JOIN ({_TEXT_WANTED}) t ON t.item_id = n.text_id"
     )
     yield from _shards(
-        run, bench, "text", f"{sql} ORDER BY length(item), item_id", TEXTS_PER_PICTURE * run.recipe.shard_rows
-    )
+        run, bench, "text", f"{sql} ORDER BY length(item) DESC, item_id", TEXTS_PER_PICTURE * _size(run)
+    )  # like lengths together: little padding; the slowest shards first: workers end at about the same time
+
+
+def _size(run: Run) -> int:
+    return max(1, run.recipe.shard_rows // PARTS)
 
 
 def _shards(run: Run, bench: Workbench, side: str, sql: str, size: int) -> Iterator[tuple[str, str]]:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 
 import pyarrow as pa
 from prefect import task
@@ -105,15 +106,17 @@ def inspect(job: Job, planned: Planned) -> Planned:
 
 def _listed(run: Run) -> Iterator[pa.RecordBatch]:
     """Yield the items of all sources as batches of `ITEM_SCHEMA`."""
-    rows: list[dict[str, object]] = []
     for ref in run.recipe.sources:
-        for item in sources.reader(_resolved(ref))():
-            rows.append(_item_row(run, ref.name, item))
-            if len(rows) == LIST_ROWS:
-                yield pa.RecordBatch.from_pylist(rows, schema=ITEM_SCHEMA)
-                rows = []
-    if rows:
-        yield pa.RecordBatch.from_pylist(rows, schema=ITEM_SCHEMA)
+        listed = iter(sources.reader(_resolved(ref))())
+        while items := list(islice(listed, LIST_ROWS)):
+            columns: dict[str, list[object]] = {
+                field: [getattr(item, field) for item in items] for field in Item.__dataclass_fields__
+            }
+            columns["texts"] = [[vars(text) for text in item.texts] for item in items]
+            columns["source"] = [ref.name] * len(items)
+            columns["source_id"] = [key(ref.name, item.locator) for item in items]
+            columns["fingerprint"] = [f"{item.fingerprint}:{run.inspect_digest}" for item in items]
+            yield pa.RecordBatch.from_pydict(columns, schema=ITEM_SCHEMA)
 
 
 def _resolved(ref: SourceRef) -> SourceRef:
@@ -124,13 +127,6 @@ def _resolved(ref: SourceRef) -> SourceRef:
     corpus = build(CORPORA, MethodRef(name=ref.location))
     manifest = corpus.get(Settings().cache, report=_log.info)
     return ref.model_copy(update={"kind": "manifest", "location": str(manifest)})
-
-
-def _item_row(run: Run, source: str, item: Item) -> dict[str, object]:
-    row = vars(item) | {"texts": [vars(text) for text in item.texts], "source": source}
-    row["source_id"] = key(source, item.locator)
-    row["fingerprint"] = f"{item.fingerprint}:{run.inspect_digest}"
-    return row
 
 
 def _quoted(text: str) -> str:

@@ -9,13 +9,17 @@ from prefect.cache_policies import NO_CACHE
 
 from schemas.tables import (
     DECISIONS,
+    DIVISIONS,
     MEDIA,
     PAIRS,
     QUARANTINE,
+    REASONS_OF_PAIRS,
+    REPAIRS,
     RUNS,
     SCORES,
     SOURCES,
     TEXTS,
+    VERDICTS,
     TableSpec,
     embeddings,
 )
@@ -23,7 +27,7 @@ from storage.lake import Writer
 from storage.search import by_ids
 from storage.versions import Snapshot
 from storage.workbench import Workbench
-from tasks.decide import VERDICTS, Decided, decided_bench
+from tasks.decide import Decided, decided_bench
 from tasks.embed import Embedded
 from tasks.run import RETRY, Job, Ledger, Run, code_version
 
@@ -104,12 +108,14 @@ LEFT JOIN now_sources n USING (source_id)
 WHERE b.active AND b.quarantine_id NOT IN (SELECT quarantine_id FROM staged_quarantine)
   AND (NOT n.present OR n.status = 'ok' OR n.source_id IN (SELECT source_id FROM staged_sources))
 """
-_DECISIONS = """
-SELECT v.* EXCLUDE (position) FROM verdicts v
+# What the recipe says now; what it said before and no longer does stays, inactive.
+_SAID = """
+SELECT * FROM staged_{table}
 UNION ALL
-SELECT b.* EXCLUDE (row_digest) REPLACE (false AS active, '{run}' AS run_id) FROM base_decisions b
-ANTI JOIN verdicts v USING (decision_id) WHERE b.active
+SELECT b.* EXCLUDE (row_digest) REPLACE (false AS active, '{{run}}' AS run_id) FROM base_{table} b
+ANTI JOIN staged_{table} s USING ({key}) WHERE b.active
 """
+SAID = (DECISIONS, DIVISIONS, REASONS_OF_PAIRS, REPAIRS)
 _SCORES = "SELECT DISTINCT ON (score_id) * EXCLUDE (row_digest) FROM staged_scores"
 
 
@@ -118,17 +124,23 @@ def commit(job: Job, decided: Decided, embedded: Embedded | None, writer: Writer
     """Write what changed, name it in one snapshot, move the tag, and record the run."""
     run = job.run
     with job.ledger.step("publish") as step, decided_bench(run, decided) as bench:
-        bench.add_base(QUARANTINE, DECISIONS)
+        bench.add_base(QUARANTINE, *SAID)
         bench.add_staged("staged_scores", decided.scores, SCORES.stored)
-        bench.add_staged("verdicts", decided.verdicts, VERDICTS)
-        bench.con.execute(_MEDIA_STATE)
-        bench.con.execute(_OUTCOMES)
+        said = {**decided.further, DECISIONS.name: decided.decisions}
+        for spec in SAID:
+            bench.add_staged(f"staged_{spec.name}", said.get(spec.name, ()), spec.schema)
+        bench.add_staged("staged_verdicts", decided.people, VERDICTS.schema)
+        bench.execute(_MEDIA_STATE)
+        bench.execute(_OUTCOMES)
         _offer_changed_media(run, bench)
         tables: list[tuple[TableSpec, str]] = [
             (MEDIA, _MEDIA), (TEXTS, _TEXTS), (PAIRS, _PAIRS), (SOURCES, _SOURCES), (QUARANTINE, _QUARANTINE),
         ]  # fmt: skip
         if run.judges:
-            tables += [(SCORES, _SCORES), (DECISIONS, _DECISIONS)]
+            tables.append((SCORES, _SCORES))
+            tables += [(spec, _SAID.format(table=spec.name, key=spec.key)) for spec in SAID]
+        if decided.people:
+            tables.append((VERDICTS, "SELECT * FROM staged_verdicts"))
         for spec, sql in tables:
             path = bench.stage_rows(sql.format(run=run.run_id), spec, "publish", f"{spec.name}.arrow")
             step.written_bytes += run.staging.size_bytes(path)
@@ -145,7 +157,13 @@ def commit(job: Job, decided: Decided, embedded: Embedded | None, writer: Writer
             }
             step.count(f"{spec.name} added", writer.upsert(spec, vectors, metadata=identity).added)
         _reconcile(bench, job.ledger)
-    snapshot = writer.commit(tag=run.recipe.tag, recipe_digest=run.recipe_digest, run_id=run.run_id)
+    # A verdict changes what a recipe led to, not which recipe it was: the next curation has nothing new to do,
+    # unless it learns from verdicts.
+    learns = run.recipe.correspondence is not None
+    standing = run.recipe_digest
+    if run.base is not None and run.flow == "review":
+        standing = "" if learns else run.base.recipe_digest
+    snapshot = writer.commit(tag=run.recipe.tag, recipe_digest=standing, run_id=run.run_id)
     record(job, snapshot)
     run.staging.clear()
     return snapshot
@@ -202,7 +220,7 @@ def _offer_changed_media(run: Run, bench: Workbench) -> None:
         columns = MEDIA.schema.names
         bench.con.register("changed_media", by_ids(run.lake, run.base, "media", "media_id", ids, columns))
         return
-    bench.con.execute(
+    bench.execute(
         f"CREATE TEMP VIEW changed_media AS SELECT m.* FROM base_media m SEMI JOIN ({_CHANGED_MEDIA}) USING (media_id)"
     )
 

@@ -1,6 +1,7 @@
 """Score pairs: is this text about this medium? Scorers score; the recipe decides."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pyarrow as pa
@@ -36,16 +37,8 @@ def judge(job: Job, embedded: Embedded) -> Judged:
     run, decided = job.run, embedded.decided
     if run.encoder is None or not run.recipe.pair_rules:
         return Judged(decided, ())
-    with job.ledger.step("score pairs") as step, decided_bench(run, decided) as bench:
+    with job.ledger.step("score pairs") as step, vectors_bench(run, embedded) as bench:
         bench.add_base(SCORES)
-        spec = embeddings(run.encoder.table, run.encoder.dim)
-        bench.add_base(spec)
-        bench.add_staged("staged_vectors", embedded.paths, spec.stored)
-        bench.con.execute(
-            f"CREATE TEMP VIEW vectors AS SELECT item_id, vector FROM staged_vectors UNION ALL "
-            f"SELECT item_id, vector FROM base_{spec.name} b ANTI JOIN (SELECT item_id FROM staged_vectors) s USING (item_id) "
-            f"WHERE b.encoder_digest = '{run.encoder.digest}'"
-        )
         paths = []
         for rule in run.recipe.pair_rules:
             scorer = build(NOISE_SCORERS, rule.method)
@@ -59,6 +52,23 @@ def judge(job: Job, embedded: Embedded) -> Judged:
     return Judged(decided, tuple(paths))
 
 
+@contextmanager
+def vectors_bench(run: Run, embedded: Embedded) -> Iterator[Workbench]:
+    """Open a workbench with what is decided so far and `vectors`: those of the run's encoder, old and new."""
+    if run.encoder is None:
+        raise ValueError("the run has no encoder")
+    with decided_bench(run, embedded.decided) as bench:
+        spec = embeddings(run.encoder.table, run.encoder.dim)
+        bench.add_base(spec)
+        bench.add_staged("staged_vectors", embedded.paths, spec.stored)
+        bench.execute(
+            f"CREATE TEMP VIEW vectors AS SELECT item_id, vector FROM staged_vectors UNION ALL "
+            f"SELECT item_id, vector FROM base_{spec.name} b ANTI JOIN (SELECT item_id FROM staged_vectors) s USING (item_id) "
+            f"WHERE b.encoder_digest = '{run.encoder.digest}'"
+        )
+        yield bench
+
+
 def _by_chunk(run: Run, bench: Workbench, scorer: NoiseScorer) -> Iterator[pa.Table]:
     """Score pairs that have no score from these vectors yet, a chunk at a time."""
     if run.encoder is None:
@@ -67,7 +77,7 @@ def _by_chunk(run: Run, bench: Workbench, scorer: NoiseScorer) -> Iterator[pa.Ta
         f"SELECT * FROM ({_KEPT_PAIRS}) ANTI JOIN (SELECT subject_id FROM base_scores WHERE method = '{scorer.name}' "
         f"AND params_digest = '{method_digest(scorer)}' AND inputs = '{run.encoder.digest}') d ON d.subject_id = pair_id"
     )
-    for rows_of in _with_vectors(bench, todo, CHUNK):
+    for rows_of in pairs_with_vectors(bench, todo):
         yield score_rows(run, scorer, "pair", rows_of["pair_id"], scorer(_batch(rows_of)), run.encoder.digest)
 
 
@@ -83,17 +93,26 @@ def _by_table(run: Run, bench: Workbench, scorer: NoiseScorer) -> Iterator[pa.Ta
     )
     if int(found[0][0]) >= len(ids) > 0:
         return
-    tables = list(_with_vectors(bench, _KEPT_PAIRS, CHUNK))
+    tables = list(pairs_with_vectors(bench, _KEPT_PAIRS))
     if not tables:
         return
     rows_of = pa.concat_tables(tables).sort_by("pair_id")
     yield score_rows(run, scorer, "pair", rows_of["pair_id"], scorer(_batch(rows_of)), inputs)
 
 
-def _with_vectors(bench: Workbench, pairs_sql: str, size: int) -> Iterator[pa.Table]:
-    """Yield pairs with their two vectors; a pair lacking one (an encoder without that modality) is left out."""
+def pairs_with_vectors(
+    bench: Workbench, pairs_sql: str, columns: str = "p.cluster_id", size: int = CHUNK
+) -> Iterator[pa.Table]:
+    """Yield pairs with their two vectors; a pair lacking one (an encoder without that modality) is left out.
+
+    Args:
+        bench: A workbench with `vectors`.
+        pairs_sql: Query of the pairs: pair_id, media_id, text_id, and what `columns` names.
+        columns: Further columns to yield, of the query `p`.
+        size: Rows of a table, about.
+    """
     reader = bench.batches(
-        f"SELECT p.pair_id, p.cluster_id, m.vector AS media_vec, t.vector AS text_vec FROM ({pairs_sql}) p "
+        f"SELECT p.pair_id, {columns}, m.vector AS media_vec, t.vector AS text_vec FROM ({pairs_sql}) p "
         "JOIN vectors m ON m.item_id = p.media_id JOIN vectors t ON t.item_id = p.text_id",
         size=size,
     )
@@ -104,13 +123,11 @@ def _with_vectors(bench: Workbench, pairs_sql: str, size: int) -> Iterator[pa.Ta
 
 def _batch(rows_of: pa.Table) -> PairBatch:
     _, group = np.unique(rows_of["cluster_id"].to_numpy(zero_copy_only=False), return_inverse=True)
-    return PairBatch(
-        _matrix(rows_of["media_vec"]), _matrix(rows_of["text_vec"]), group=group.astype(np.int64)
-    )
+    return PairBatch(matrix(rows_of["media_vec"]), matrix(rows_of["text_vec"]), group=group.astype(np.int64))
 
 
-def _matrix(column: pa.ChunkedArray) -> np.ndarray:
+def matrix(column: pa.ChunkedArray) -> np.ndarray:
+    """Return a column of vectors as one array. (N, D), float32."""
     vectors = column.combine_chunks()
-    return (
-        vectors.values.to_numpy(zero_copy_only=False).reshape(len(vectors), -1).astype(np.float32, copy=False)
-    )
+    flat = vectors.values.to_numpy(zero_copy_only=False)
+    return flat.reshape(len(vectors), column.type.list_size).astype(np.float32, copy=False)

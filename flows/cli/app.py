@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from flows.cli import corpora, curate, decisions, demo, doctor, lake, methods, quarantine, search, status
+from flows.cli import (
+    bench,
+    corpora,
+    curate,
+    decisions,
+    demo,
+    doctor,
+    lake,
+    methods,
+    quarantine,
+    search,
+    status,
+)
 from schemas.errors import LakeBusy, XmodalError
 
 app = typer.Typer(
@@ -30,6 +42,7 @@ app.command("restore")(lake.restore)
 app.command("diff")(lake.diff)
 app.command("methods")(methods.methods)
 app.command("doctor")(doctor.doctor)
+app.add_typer(bench.app, name="bench")
 app.add_typer(corpora.app, name="corpora")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(decisions.app, name="decisions")

@@ -17,6 +17,7 @@ from schemas.tables import TEXTS
 from storage import lake as lakes
 from storage.lake import Diff, Lake, UpsertCount
 from storage.rows import table_digest
+from storage.staging import Staging
 from tests.storage.conftest import commit, text_rows, texts_of, upsert
 
 REPOSITORY = Path(__file__).parents[2]
@@ -90,6 +91,25 @@ def test_refuses_a_key_that_stands_twice(lake):
     twice = pa.concat_tables([text_rows({"a": "x"}), text_rows({"a": "y"})])
     with lake.writer() as writer, pytest.raises(LakeError, match="the key a stands twice"):
         writer.upsert(TEXTS, pds.dataset(twice))
+
+
+def test_an_upsert_spread_over_many_files_and_batches_ends_as_a_dictionary_does(lake, monkeypatch):
+    monkeypatch.setattr("storage.lake.COMPARED_ROWS", 300)  # the table comes in several batches too
+    before = {f"{n:05d}": "old" for n in range(0, 9000, 2)}
+    after = {f"{n:05d}": "old" if n % 3 else "new" for n in range(9000)}
+    commit(lake, before)
+    staging = Staging(lake.place, "run")
+    paths = [
+        staging.write(text_rows({key: after[key] for key in sorted(after)[part::4]}), f"{part}.arrow")
+        for part in range(4)
+    ]
+    with lake.writer() as writer:
+        found = writer.upsert(TEXTS, staging.dataset(paths, TEXTS.stored))
+        writer.commit(tag="latest", recipe_digest="d", run_id="r")
+    replaced = sum(after[key] != "old" for key in before)
+    assert found == UpsertCount(added=4500, replaced=replaced, equal=4500 - replaced)
+    assert texts_of(lake) == after
+    assert lake.head().digest == commit(Lake(lake.uri + "-anew"), after).digest
 
 
 def test_an_upsert_of_nothing_makes_an_empty_table_that_can_be_read(lake):

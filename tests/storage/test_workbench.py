@@ -1,9 +1,10 @@
+import pyarrow as pa
 import pytest
 
 from schemas.tables import MEDIA
 from storage import lake as lakes
 from storage.staging import Staging
-from storage.workbench import workbench
+from storage.workbench import database, workbench
 
 
 @pytest.fixture
@@ -34,3 +35,28 @@ def test_a_query_reaches_no_file(bench, tmp_path):
 def test_a_name_that_is_no_identifier_is_refused(bench):
     with pytest.raises(ValueError, match="cannot name a table"):
         bench.add_staged("x; DROP TABLE y", [], MEDIA.schema)
+
+
+def test_workbenches_of_one_database_share_its_memory_limit_but_no_names(lake_dir):
+    lake = lakes.open(lake_dir)
+    staging = Staging(lake.place, "run")
+    limit = "SELECT current_setting('memory_limit'), current_setting('TimeZone')"
+    with database("64MB"):
+        for _ in range(2):
+            with workbench(lake, None, staging) as bench:
+                bench.execute("CREATE TEMP VIEW once AS SELECT 1 AS n")
+                assert bench.rows("SELECT n FROM once") == [(1,)]
+                assert bench.rows(limit) == [("61.0 MiB", "UTC")]
+    with workbench(lake, None, staging) as bench:
+        assert bench.rows(limit)[0][0] != "61.0 MiB"
+
+
+def test_what_no_query_names_is_never_opened(bench):
+    def no() -> pa.Table:
+        raise AssertionError("opened")
+
+    bench.offer("unused", no)
+    bench.offer("used", lambda: pa.table({"n": [1, 2]}))
+    assert bench.rows("SELECT sum(n) FROM used") == [(3,)]
+    with pytest.raises(AssertionError, match="opened"):
+        bench.rows("SELECT * FROM unused")

@@ -45,25 +45,21 @@ def test_finds_injected_noise(rate, floor, make_noisy_pairs):
 
 def test_does_not_learn_pairs_of_pure_chance_by_heart():
     seen, held_out = [], []
-    for seed in range(3):
+    for seed in range(2):  # corpora where nothing relates the sides
         media, text = np.random.default_rng(seed).normal(size=(2, 200, 64)).astype(np.float32)
-        planted = np.arange(200) < 100
-        # Heads of a corpus where nothing relates the sides; half of the pairs then swap what they learned.
-        pairs = PairBatch(media, text)
         for folds, scores in ((1, seen), (5, held_out)):
-            scores.append(ComplementaryScore(folds=folds)(pairs)[planted].mean())
+            scores.append(ComplementaryScore(folds=folds)(PairBatch(media, text)).mean())
     assert min(seen) > 3 * max(held_out)
 
 
-def test_groups_do_not_compete_and_share_a_fold(make_noisy_pairs):
+def test_pairs_of_one_group_do_not_compete(make_noisy_pairs):
     pairs, _ = make_noisy_pairs(60, rate=0.2, seed=3)
-    twice = pairs.take(np.repeat(np.arange(60), 2))
-    apart, together = (
-        ComplementaryScore()(replace(twice, group=group)) for group in (np.arange(120), np.arange(120) // 2)
-    )
-    # Its own copy is a competitor no pair can beat.
-    assert apart.max() < 0.75
-    assert together.mean() > apart.mean()
+    once = PairBatch(pairs.media_vec, pairs.text_vec)
+    twice = once.take(np.repeat(np.arange(60), 2))
+    method = ComplementaryScore(folds=1, batch_size=120, temperature=0.05)
+    # Its own copy is a competitor that no pair can beat.
+    assert method(replace(twice, group=np.arange(120))).max() <= 0.5 + 1e-6
+    assert method(replace(twice, group=np.arange(120) // 2)).max() > 0.5
 
 
 def test_cannot_tell_below_sixteen_groups(make_noisy_pairs):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.special import logit
 from sklearn.mixture import GaussianMixture
 
 from tasks.noise._mixture import low_posterior
@@ -41,10 +42,26 @@ def test_falls_with_the_value_whatever_the_widths(wide):
 
 def test_the_lowest_value_is_low_also_where_the_high_component_is_so_wide_that_it_covers_it():
     rng = np.random.default_rng(4)
-    values = np.concatenate([rng.normal(0.6, 0.01, 400), rng.normal(1.2, 0.5, 200), np.zeros(12)])
+    values = np.concatenate([rng.normal(1, 0.02, 400), rng.normal(3, 1, 400), [0.0]])
     plain, _ = by_scikit_learn(values, 0)
     assert plain[-1] < 0.5  # what the tangent is for
     assert low_posterior(values, seed=0)[-1] > 0.9
+
+
+def test_beyond_the_means_the_log_odds_go_on_along_their_tangent():
+    values = two_heaps(7)
+    low, high = np.quantile(values, (0.01, 0.99))
+    scaled = (values - low) / (high - low)
+    mixture = GaussianMixture(2, max_iter=100, tol=1e-2, reg_covar=5e-4, random_state=0)
+    mixture.fit(np.clip(scaled, 0, 1)[:, None])
+    means, variances = mixture.means_.ravel(), mixture.covariances_.ravel()
+    order = means.argsort()
+    for this, other, beyond in ((*order, scaled < means.min()), (*order[::-1], scaled > means.max())):
+        at_mean = logit(mixture.predict_proba(means[[this]][:, None])[0, order[0]])
+        # At its own mean a Gaussian is flat, so the slope is that of the other's exponent.
+        slope = -abs(means[other] - means[this]) / variances[other]
+        expected = at_mean + slope * (scaled[beyond] - means[this])
+        np.testing.assert_allclose(logit(low_posterior(values, seed=0)[beyond]), expected, rtol=1e-6)
 
 
 def test_one_outlier_does_not_take_a_component_for_itself():

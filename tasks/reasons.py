@@ -1,0 +1,166 @@
+"""Why a pair is doubted, in words and numbers that let a person judge it in a second."""
+
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from schemas.batch import PairBatch
+from tasks.filters.boilerplate import Boilerplate
+from tasks.filters.file_name_like import FileNameLike
+from tasks.noise._canonical import fit_canonical
+
+NEIGHBOURS = 3  # better-matching texts, and media, that are named
+SHARED = 3  # media under one text from which that is worth saying
+LOW = 0.5  # place among all pairs under which a scorer is said to speak against a pair
+_CHUNK = 512  # doubted pairs whose similarities exist at once
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One thing that speaks for or against a pair.
+
+    Args:
+        row: The pair.
+        kind: scorer | better-text | better-media | rule.
+        method: The scorer or rule; "canonical" where a head found neighbours.
+        position: Order within the kind, from 0.
+        value: A scorer's score, a neighbour's similarity, a rule's share or count.
+        own: The pair's own place among all (scorers) or similarity (neighbours); NaN where there is none.
+        ref: Row of the pair whose text, or medium, matches better; -1 where there is none.
+        said: In words.
+    """
+
+    row: int
+    kind: str
+    method: str
+    position: int
+    value: float
+    own: float
+    ref: int
+    said: str
+
+
+def reasons(
+    pairs: PairBatch,
+    rows: NDArray[np.int64],
+    clean: NDArray[np.float32],
+    members: Mapping[str, NDArray[np.float32]],
+) -> Iterator[Reason]:
+    """Yield what speaks for and against some pairs.
+
+    Args:
+        pairs: All N pairs.
+        rows: (M,) pairs to explain.
+        clean: (N,) P(true); a head fitted by it names better matches.
+        members: {scorer: (N,) scores in [0, 1]}.
+    """
+    yield from _of_scorers(rows, members)
+    if len(rows) and len(pairs) > 2 * NEIGHBOURS:
+        yield from _of_neighbours(pairs, rows, clean)
+    if pairs.texts is not None:
+        yield from _of_rules(pairs, rows)
+
+
+def _of_scorers(rows: NDArray[np.int64], members: Mapping[str, NDArray[np.float32]]) -> Iterator[Reason]:
+    for name, scores in members.items():
+        ordered = np.sort(scores)
+        places = np.searchsorted(ordered, scores[rows], side="left") / max(1, len(ordered))
+        for row, place in zip(rows, places, strict=True):
+            said = (
+                f"scores lower than {100 * (1 - place):.0f} % of the pairs"
+                if place < LOW
+                else "does not object"
+            )
+            yield Reason(int(row), "scorer", name, 0, float(scores[row]), float(place), -1, said)
+
+
+def _of_neighbours(pairs: PairBatch, rows: NDArray[np.int64], clean: NDArray[np.float32]) -> Iterator[Reason]:
+    """Yield the texts and media that match better than the pair's own, under a head that trusts the clean pairs."""
+    everyone = np.arange(len(pairs), dtype=np.int64)
+    weight = np.maximum(clean, 1e-3).astype(np.float32)
+    head = fit_canonical(pairs.media_vec, pairs.text_vec, everyone, weight, width=128, ridge=3.0)
+    media, text = head.media(pairs.media_vec), head.text(pairs.text_vec)
+    for kind, ours, theirs, alike in (
+        ("better-text", media, text, pairs.text_key),
+        ("better-media", text, media, pairs.media_key),
+    ):
+        keys = everyone if alike is None else alike
+        _, first = np.unique(keys, return_index=True)  # a text under many media is named once
+        for start in range(0, len(rows), _CHUNK):
+            chunk = rows[start : start + _CHUNK]
+            similarity = ours[chunk] @ theirs[first].T  # (<=CHUNK, distinct)
+            own = np.einsum("nk,nk->n", ours[chunk], theirs[chunk])
+            similarity[keys[chunk, None] == keys[first]] = -np.inf
+            order = np.argsort(-similarity, axis=1, kind="stable")[:, :NEIGHBOURS]
+            for at, row in enumerate(chunk):
+                for position, column in enumerate(order[at]):
+                    value, ref = float(similarity[at, column]), int(first[column])
+                    if not value > own[at]:
+                        break
+                    said = pairs.texts[ref] if pairs.texts is not None else ""
+                    yield Reason(int(row), kind, "canonical", position, value, float(own[at]), ref, said)
+
+
+def _of_rules(pairs: PairBatch, rows: NDArray[np.int64]) -> Iterator[Reason]:
+    if pairs.texts is None:
+        return
+    texts = [pairs.texts[int(row)] for row in rows]
+    table = pa.table({"text": pa.array(texts, pa.string())})
+    media_of = _media_per_text(pairs)
+    hits: list[tuple[str, NDArray[np.float64], str]] = [
+        (
+            "boilerplate",
+            Boilerplate()(table).astype(np.float64),
+            "a template phrase makes up {:.0%} of the text",
+        ),
+        (
+            "file-name-like",
+            FileNameLike()(table).astype(np.float64),
+            "{:.0%} of the text looks like a file name",
+        ),
+    ]
+    for name, shares, said in hits:
+        for row, share in zip(rows, shares, strict=True):
+            if share > 0:
+                yield Reason(int(row), "rule", name, 0, float(share), float("nan"), -1, said.format(share))
+    for row, text in zip(rows, texts, strict=True):
+        if (count := media_of[int(row)]) >= SHARED:
+            yield Reason(
+                int(row),
+                "rule",
+                "shared-text",
+                0,
+                count,
+                float("nan"),
+                -1,
+                f"the text stands under {count} media",
+            )
+        if len(scripts := _scripts(text)) > 1:
+            found = " and ".join(scripts)
+            yield Reason(
+                int(row), "rule", "mixed-script", 0, len(scripts), float("nan"), -1, f"written in {found}"
+            )
+
+
+def _media_per_text(pairs: PairBatch) -> NDArray[np.int64]:
+    """Return how many distinct media carry each pair's text. (N,)."""
+    n = np.arange(len(pairs), dtype=np.int64)
+    text = n if pairs.text_key is None else np.unique(pairs.text_key, return_inverse=True)[1]
+    media = n if pairs.media_key is None else np.unique(pairs.media_key, return_inverse=True)[1]
+    distinct = np.unique(np.stack([text, media]), axis=1)
+    return np.bincount(distinct[0], minlength=len(n))[text]
+
+
+def _scripts(text: str) -> list[str]:
+    """Return the scripts of a text's letters that make up at least a tenth of them, commonest first."""
+    found = Counter(unicodedata.name(char, "?").split(" ")[0].title() for char in text if char.isalpha())
+    japanese = {"Hiragana", "Katakana", "Cjk"}
+    if found.keys() <= japanese:
+        return ["Japanese"] if found else []
+    total = sum(found.values())
+    return [script for script, count in found.most_common() if count >= total / 10]
