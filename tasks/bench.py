@@ -115,8 +115,8 @@ class Plan:
         MethodRef(name="frequency"),
     )
     consensus: MethodRef = MethodRef(name="consensus")
-    media: int = 2000
-    test: int = 500
+    media: int = 1000
+    test: int = 250
     arms: tuple[str, ...] = ARMS
 
     def cells(self, paths: Mapping[str, Path]) -> list[Cell]:
