@@ -16,9 +16,17 @@ def methods(
     """List the methods a recipe can name, from the code itself."""
     from flows.recipes import shipped
     from schemas.errors import RecipeError
+    from tasks.dividers import DIVIDERS
     from tasks.encoders import ENCODERS
     from tasks.filters import FILTERS
+    from tasks.heads import HEADS
+    from tasks.injectors import INJECTORS
+    from tasks.losses import LOSSES
+    from tasks.metrics import METRICS
+    from tasks.miners import MINERS
     from tasks.noise import NOISE_SCORERS
+    from tasks.repairs import REPAIRS
+    from tasks.soft_labels import SOFT_LABELS
     from tasks.sources import SOURCES
 
     if recipes:
@@ -29,9 +37,17 @@ def methods(
             show("", ("recipe", "file"), list(found.items()))
         return
     families: dict[str, dict[str, Any]] = {
+        "dividers": DIVIDERS,
         "encoders": ENCODERS,
         "filters": FILTERS,
+        "heads": HEADS,
+        "injectors": INJECTORS,
+        "losses": LOSSES,
+        "metrics": METRICS,
+        "miners": MINERS,
         "noise": NOISE_SCORERS,
+        "repairs": REPAIRS,
+        "soft-labels": SOFT_LABELS,
         "sources": SOURCES,
     }
     if family is not None and family not in families:

@@ -227,7 +227,10 @@ def _weights(batches: list[_Batch]) -> NDArray[np.float64]:
         return np.ones(members)
     x = np.concatenate([_normal(batch) for batch in batches[1:]])
     untouched = np.concatenate([~batch.planted for batch in batches[1:]])
-    balance = np.where(untouched, 0.5 / untouched.mean(), 0.5 / (~untouched).mean())
+    # A title pasted over a thousand pictures is one text: it says once how planted and untouched pairs differ.
+    counts = np.concatenate([_once_per_text(batch.pairs) for batch in batches[1:]])
+    half = len(counts) / 2
+    balance = counts * np.where(untouched, half / counts[untouched].sum(), half / counts[~untouched].sum())
     sign = np.where(untouched, 1.0, -1.0)
 
     def loss(at: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
@@ -239,6 +242,14 @@ def _weights(batches: list[_Batch]) -> NDArray[np.float64]:
     bounds = [(None, None)] + [(0, None)] * members
     found = minimize(loss, np.r_[0.0, np.ones(members)], jac=True, bounds=bounds, method="L-BFGS-B").x[1:]
     return np.asarray(found if found.sum() > 0 else np.ones(members))  # nothing tells: all count alike
+
+
+def _once_per_text(pairs: PairBatch) -> NDArray[np.float64]:
+    """Return one over the number of pairs that have each pair's text. (N,)."""
+    if pairs.text_key is None:
+        return np.ones(len(pairs))
+    _, member, count = np.unique(pairs.text_key, return_inverse=True, return_counts=True)
+    return np.asarray(1 / count[member])
 
 
 def _clean(batch: _Batch, batches: list[_Batch]) -> NDArray[np.float32]:

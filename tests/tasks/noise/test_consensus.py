@@ -112,3 +112,16 @@ def test_too_few_pairs_or_one_text_under_all_cannot_be_told(make_noisy_pairs):
 def test_refuses_parameters_out_of_range(wrong):
     with pytest.raises(ValueError, match=r"members|must be"):
         Consensus(**wrong)
+
+
+def test_a_text_pasted_over_half_the_corpus_does_not_decide_who_counts(make_noisy_pairs):
+    """Pairs of one text look mismatched to every scorer and are not planted: alone they would turn weights round."""
+    pairs, _ = make_noisy_pairs(500, rate=0.0, seed=4)
+    pasted = np.arange(500) < 260
+    text = pairs.text_vec.copy()
+    text[pasted] = text[0]
+    key = np.where(pasted, 0, np.arange(500)).astype(np.int64)
+    weights = Consensus(rounds=1).study(replace(pairs, text_vec=text, text_key=key)).weights
+    assert max(weights.values()) > 0.5
+    rows = consensus._once_per_text(replace(pairs, text_key=key))
+    assert rows[0] == 1 / 260 and rows[-1] == 1
