@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 REPOSITORY = Path(__file__).parents[2]
 DRIVER = Path(__file__).with_name("driver.py")
-STEPS = {"plan", "inspect", "merge", "screen", "items", "encode", "judge", "pairs", "commit"}
+STEPS = {"plan", "inspect", "merge", "screen", "items", "encode", "study", "judge", "pairs", "commit"}
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import shutil
 import tarfile
 
 import pytest
@@ -14,6 +15,10 @@ from flows.recipes import source_of
 from schemas.errors import SourceError
 from storage import lake as lakes
 
+FAMILIES = {
+    *("dividers", "encoders", "filters", "heads", "injectors", "losses", "metrics"),
+    *("miners", "noise", "repairs", "soft-labels", "sources"),
+}
 JSON = [
     ("status",),
     ("tables",),
@@ -98,7 +103,7 @@ def test_a_tag_moves_and_restore_makes_an_old_snapshot_the_newest(xmodal, own):
 
 def test_every_method_cites_its_source(xmodal):
     rows = json.loads(xmodal("methods", "--json").out)
-    assert {row["family"] for row in rows} == {"encoders", "filters", "noise", "sources"}
+    assert {row["family"] for row in rows} == FAMILIES
     for row in rows:
         assert re.fullmatch(r".+ \(\d{4}\), .+\. https://\S+", row["source"]), row
         assert row["about"], row
@@ -291,3 +296,50 @@ def test_progress_goes_to_standard_error(shell, own):
     assert said.code == 0, said.err
     assert "inspect: 1 of 1 shards" in said.err
     assert "shards" not in said.out and said.out.startswith("Snapshot s000003")
+
+
+def test_a_decision_is_explained_overruled_and_given_back(xmodal, curated, tmp_path):
+    lake = str(shutil.copytree(curated / "lake", tmp_path / "lake"))
+
+    def said(*command):
+        answer = xmodal("decisions", *command, "--lake", lake)
+        assert answer.code == 0, answer.err
+        return answer.out
+
+    (row,) = [r for r in json.loads(said("list", "--json")) if r["rule"] == "min-side"]
+    assert row["medium"].endswith("tiny.png")
+    explained = json.loads(said("explain", row["decision_id"][:12], "--json"))
+    assert explained["subject"] == "media" and explained["row"]["dropped_by"] == "min-side"
+    assert "min-side" in said("explain", row["subject_id"][:12])
+
+    assert "kept by verdict" in said(
+        "reject", row["decision_id"], "--by", "ada", "--comment", "small but fine"
+    )
+    kept = json.loads(said("explain", row["subject_id"], "--json"))
+    assert (kept["row"]["kept"], kept["row"]["dropped_by"]) == (True, None)
+    assert [(v["person"], v["verdict"], v["about"]) for v in kept["verdicts"]] == [
+        ("ada", "keep", "min-side")
+    ]
+    assert "withdrawn" in said("undo", row["decision_id"])
+    assert json.loads(said("explain", row["subject_id"], "--json"))["row"]["dropped_by"] == "min-side"
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (("undo",), "name what to undo"),
+        (("undo", "--run", "nobody"), "no snapshot was written by a run 'nobody'"),
+        (("list", "--class", "odd"), "there is no class 'odd'"),
+        (("explain", "ffffffffffff"), "no medium, text, pair or decision"),
+    ],
+)
+def test_decisions_say_what_was_wrong_with_the_question(xmodal, command, words):
+    answer = xmodal("decisions", *command)
+    assert answer.code == 1 and words in answer.err
+
+
+def test_the_bench_refuses_what_it_does_not_know(xmodal):
+    answer = xmodal("bench", "correspondence", "--corpus", "nowhere")
+    assert answer.code == 1 and "the bench knows no corpus 'nowhere'" in answer.err
+    answer = xmodal("bench", "correspondence", "--rate", "1.5")
+    assert answer.code == 1 and "a rate is a share" in answer.err
