@@ -32,7 +32,7 @@ def bench_correspondence(plan: bench.Plan, lake: str, out: Path | None = None) -
     with TemporaryDirectory(prefix="xmodal-bench-") as folder, workers(Settings()) as pool:
         paths = {name: Path(folder) / f"{name}.npz" for name in plan.corpora}
         for name, path in paths.items():
-            place = f"{lake.rstrip('/')}/{name}"
+            place = f"{lake.rstrip('/')}/{bench.CORPORA[name].source}"
             for encoder in bench.FEATURES.values():
                 curate(bench.CORPORA[name].recipe(encoder), lake=place)
             digests[name] = bench.write_corpus(lakes.open(place), bench.CORPORA[name], plan, path)

@@ -34,11 +34,15 @@ class Corpus:
     """A corpus as the bench uses it.
 
     Args:
-        name: Of `xmodal corpora list`.
+        name: What the bench calls it.
         roles: Texts that are captions, in order; a medium's first text of each counts.
         rules: What is left out because it is wrong or empty by itself, which would blur the truth.
         protocols: Ways of planting noise. A corpus with one caption a medium has no use for "image".
         without: Folders whose media are left out, by their first part.
+        of: Its name in `xmodal corpora list`; `name` if empty.
+        together: A medium's texts of all roles are one caption; its vector is the mean of theirs.
+        media: Media it gives at most; as the plan says if None.
+        test: Of them, those kept clean for testing; as the plan says if None.
     """
 
     name: str
@@ -46,12 +50,21 @@ class Corpus:
     rules: tuple[Rule, ...] = ()
     protocols: tuple[str, ...] = ("caption", "image")
     without: tuple[str, ...] = ()
+    of: str = ""
+    together: bool = False
+    media: int | None = None
+    test: int | None = None
+
+    @property
+    def source(self) -> str:
+        """Name of the corpus it is drawn from."""
+        return self.of or self.name
 
     def recipe(self, encoder: MethodRef) -> CurationRecipe:
         """Return the recipe that takes it in and encodes one side of it."""
         return CurationRecipe(
-            name=f"bench {self.name}",
-            sources=(SourceRef(name=self.name, kind="corpus", location=self.name),),
+            name=f"bench {self.source}",
+            sources=(SourceRef(name=self.source, kind="corpus", location=self.source),),
             filters=self.rules,
             encoder=encoder,
             tag="bench",
@@ -71,6 +84,10 @@ CORPORA: dict[str, Corpus] = {
         Corpus("demo", ("title", "keywords"), (_rule("shared-text", at_most=3),)),
         Corpus("stamps", ("caption",), (_ENGLISH,), protocols=("caption",), without=("symbols",)),
         Corpus("openmoji", ("caption", "keywords"), (_ENGLISH,), without=("flags",)),
+        Corpus(  # one caption a medium that says all, and all media: the noise is easier to tell
+            "openmoji-whole", ("caption", "keywords"), (_ENGLISH,), protocols=("caption",), without=("flags",),
+            of="openmoji", together=True, media=2195, test=500,
+        ),
         Corpus(
             "clipart",
             ("title", "keywords"),
@@ -100,7 +117,7 @@ class Plan:
         arms: Remedies to train with.
     """
 
-    corpora: tuple[str, ...] = ("stamps", "openmoji", "clipart")
+    corpora: tuple[str, ...] = ("stamps", "openmoji", "openmoji-whole", "clipart")
     rates: tuple[float, ...] = (0.0, 0.2, 0.4, 0.6, 0.8)
     seeds: int = 5
     scorers: tuple[MethodRef, ...] = (
@@ -155,67 +172,78 @@ def write_corpus(lake: Lake, corpus: Corpus, plan: Plan, path: Path) -> str:
         for row in _rows(lake, "media", ["media_id", "cluster_id", "kept", "present", "extra"])
     }
     texts = {row["text_id"]: row for row in _rows(lake, "texts", ["text_id", "text", "kept", "present"])}
-    folder = {media_id: json.loads(row["extra"] or "{}").get("folder", "") for media_id, row in media.items()}
+    extra = {media_id: json.loads(row["extra"] or "{}") for media_id, row in media.items()}
     vectors = {side: _vectors(lake, table) for side, table in TABLES.items()}
-    found: dict[tuple[str, str], tuple[str, str]] = {}
+    found: dict[str, dict[str, str]] = defaultdict(dict)  # medium -> role -> text
     for row in sorted(
         _rows(lake, "pairs", ["pair_id", "media_id", "text_id", "role", "present"]),
         key=lambda r: r["pair_id"],
     ):
-        medium, text = media[row["media_id"]], texts[row["text_id"]]
+        medium, text = row["media_id"], row["text_id"]
         wanted = (
-            row["present"] and row["role"] in corpus.roles and medium["kept"] and text["kept"]
-            and row["media_id"] in vectors["media"] and row["text_id"] in vectors["text"]
-            and folder[row["media_id"]].split("/")[0] not in corpus.without
+            row["present"] and row["role"] in corpus.roles and media[medium]["kept"] and texts[text]["kept"]
+            and medium in vectors["media"] and text in vectors["text"]
+            and not _places(extra[medium]) & set(corpus.without)
         )  # fmt: skip
         if wanted:  # one text of each role, so that no medium with twenty names outweighs the rest
-            found.setdefault((row["media_id"], row["role"]), (row["media_id"], row["text_id"]))
-    if len(corpus.roles) == 1:  # one medium a text: who shares a caption cannot be told apart
-        found = {("", text): (medium, text) for medium, text in sorted(found.values(), reverse=True)}
-    pairs = sorted(found.values())
-    chosen = np.random.default_rng(0).permutation(sorted({medium for medium, _ in pairs}))[: plan.media]
-    test = set(chosen[: min(plan.test, len(chosen) // 4)].tolist())
+            found[medium].setdefault(row["role"], text)
+    pairs = _captioned(corpus, found)
+    size, kept_apart = corpus.media or plan.media, corpus.test or plan.test
+    chosen = np.random.default_rng(0).permutation(sorted({medium for medium, _ in pairs}))[:size]
+    test = set(chosen[: min(kept_apart, len(chosen) // 4)].tolist())
     train = set(chosen.tolist()) - test
     if len(test) < 20:
         raise DataError(
             f"{corpus.name} gave {len(chosen)} media with vectors and texts; the bench needs at least 80"
         )
-    held = {
-        media[medium]["cluster_id"] for medium in test
-    }  # nothing a test medium nearly duplicates is trained on
+    cluster = {medium: media[medium]["cluster_id"] for medium in chosen.tolist()}
+    held = {cluster[medium] for medium in test}  # nothing a test medium nearly duplicates is trained on
     parts = []
-    for wanted_media in (train, test):
-        rows = [
-            (m, t) for m, t in pairs
-            if m in wanted_media and (wanted_media is test or media[m]["cluster_id"] not in held)
-        ]  # fmt: skip
-        parts.append(
-            _batch(
-                rows, vectors, [media[m]["cluster_id"] for m, _ in rows], [folder[m] for m, _ in rows], texts
-            )
-        )
+    for part in (train, test):
+        rows = [(m, t) for m, t in pairs if m in part and (part is test or cluster[m] not in held)]
+        said = [", ".join(str(texts[one]["text"]) for one in names) for _, names in rows]
+        folders = [str(extra[m].get("folder", "")) for m, _ in rows]
+        parts.append(_batch(rows, vectors, [cluster[m] for m, _ in rows], folders, said))
     save_pairs(path, *parts)
     return snapshot.digest
 
 
+def _places(extra: Mapping[str, Any]) -> set[str]:
+    """Return where a medium is filed: the first part of its folder, and its category."""
+    return {str(extra.get("folder", "")).split("/")[0], str(extra.get("category", ""))}
+
+
+def _captioned(corpus: Corpus, found: Mapping[str, Mapping[str, str]]) -> list[tuple[str, tuple[str, ...]]]:
+    """Return (medium, texts of the caption), sorted: a caption a role, or one of all roles."""
+    if not corpus.together and len(corpus.roles) > 1:
+        return sorted((medium, (text,)) for medium, by_role in found.items() for text in by_role.values())
+    whole = {
+        medium: tuple(by_role[role] for role in corpus.roles if role in by_role)
+        for medium, by_role in found.items()
+    }
+    # one medium a caption: who shares one cannot be told apart
+    return sorted({names: (medium, names) for medium, names in sorted(whole.items(), reverse=True)}.values())
+
+
 def _batch(
-    rows: list[tuple[str, str]],
+    rows: list[tuple[str, tuple[str, ...]]],
     vectors: Mapping[str, Mapping[str, NDArray[np.float32]]],
     clusters: list[str],
     folders: list[str],
-    texts: Mapping[str, Mapping[str, Any]],
+    said: list[str],
 ) -> PairBatch:
     def number(names: Sequence[str]) -> NDArray[np.int64]:
         return np.unique(np.array(names, dtype=object), return_inverse=True)[1].astype(np.int64)
 
+    text_vec = np.stack([np.mean([vectors["text"][one] for one in names], axis=0) for _, names in rows])
     return PairBatch(
         np.stack([vectors["media"][medium] for medium, _ in rows]),
-        np.stack([vectors["text"][text] for _, text in rows]),
+        (text_vec / np.linalg.norm(text_vec, axis=1, keepdims=True)).astype(np.float32),
         group=number(clusters),
         label=number(folders),
         media_key=number([medium for medium, _ in rows]),
-        text_key=number([str(texts[text]["text"]) for _, text in rows]),
-        texts=[str(texts[text]["text"]) for _, text in rows],
+        text_key=number(said),
+        texts=said,
         common=False,
     )
 
