@@ -1,7 +1,7 @@
 """What to run: frozen, validated, stored in `runs` with the result."""
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -165,18 +165,76 @@ class CurationRecipe(_Frozen):
         return params_digest(self.model_dump(mode="json", exclude=left_out))
 
 
+class ScheduleRecipe(_Frozen):
+    """How long and how fast a head is trained; see `tasks.training.fit.Schedule`."""
+
+    epochs: int = Field(15, ge=1)
+    batch_size: int = Field(256, ge=2)
+    learning_rate: float = Field(3e-3, gt=0)
+    weight_decay: float = Field(1e-2, ge=0)
+    patience: int = Field(3, ge=1)
+
+
+class TrainRecipe(_Frozen):
+    """A head a side, trained on vectors that a snapshot has.
+
+    Args:
+        name: Names the recipe in the checkpoint.
+        encoder: Whose vectors of media; the lake must have them.
+        text_encoder: Whose vectors of texts, where the two sides come from different encoders; none: `encoder`.
+        roles: Roles of the texts to train on; empty: all.
+        head: Trained once a side.
+        loss: What is made small.
+        schedule: How.
+        noisy: What becomes of pairs that the study of correspondence doubts. drop: only kept pairs are trained on.
+            weight: those it dropped count by their P(true). soft: P(true) stays on the pair and the rest of its
+            target goes where a teacher sees a match.
+        held_out: Share of near-duplicate groups that is kept apart and tested on.
+        trusted_at_least: Training stops early by pairs that people called right, when there are at least so many.
+        seed: Of the first weights and of the order of rows.
+        tag: Snapshot or tag to read.
+    """
+
+    name: str
+    encoder: MethodRef = MethodRef(name="lite")
+    text_encoder: MethodRef | None = None
+    roles: tuple[str, ...] = ()
+    head: MethodRef = MethodRef(name="linear")
+    loss: MethodRef = MethodRef(name="info-nce")
+    schedule: ScheduleRecipe = ScheduleRecipe()
+    noisy: Literal["drop", "weight", "soft"] = "drop"
+    held_out: float = Field(0.1, gt=0, lt=1)
+    trusted_at_least: int = Field(20, ge=2)
+    seed: int = Field(0, ge=0)
+    tag: str = "latest"
+
+
+_R = TypeVar("_R", bound=_Frozen)
+
+
 def load_recipe(path: str | Path) -> CurationRecipe:
-    """Read a recipe from YAML.
+    """Read a recipe of a curation from YAML.
 
     A relative `location` of a folder, manifest or tar is resolved against the recipe file's folder.
 
     Raises:
         RecipeError: The file is missing, is not YAML, or does not fit `CurationRecipe`.
     """
+    recipe = load(path, CurationRecipe)
+    return recipe.model_copy(
+        update={"sources": tuple(_resolved(s, Path(path).parent) for s in recipe.sources)}
+    )
+
+
+def load(path: str | Path, model: type[_R]) -> _R:
+    """Read a recipe of any kind from YAML, as it stands.
+
+    Raises:
+        RecipeError: The file is missing, is not YAML, or does not fit the model.
+    """
     path = Path(path)
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-        recipe = CurationRecipe.model_validate(raw)
+        return model.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
         raise RecipeError(f"no recipe at {path}; `xmodal methods --recipes` lists those that ship") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -185,7 +243,6 @@ def load_recipe(path: str | Path) -> CurationRecipe:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "recipe"
         raise RecipeError(f"{path}: {where}: {first['msg']} (found {first['input']!r:.80})") from error
-    return recipe.model_copy(update={"sources": tuple(_resolved(s, path.parent) for s in recipe.sources)})
 
 
 def _resolved(source: SourceRef, folder: Path) -> SourceRef:

@@ -23,7 +23,7 @@ from tasks.noise.consensus import Consensus, Study
 from tasks.reasons import reasons
 from tasks.remedies import proposals, soft_labels
 from tasks.run import Job, Run, Step
-from tasks.score import matrix, pairs_with_vectors, vectors_bench
+from tasks.score import checked, matrix, pairs_with_vectors, vectors_bench
 from tasks.shards.screen import score_rows
 
 RULES = {NOISY: "correspondence: noisy", DISPUTED: "correspondence: disputed"}
@@ -68,6 +68,7 @@ def study(job: Job, embedded: Embedded, judged: Judged) -> Judged:
         pairs = batch_of(table)
         scorer = build_scorer(recipe)
         found = scorer.study(pairs)
+        checked(scorer, found.scores, table["pair_id"])
         division = build(DIVIDERS, recipe.divider)(
             found.scores, mismatched=found.mismatched, verdict=pairs.verdict
         )
@@ -113,10 +114,10 @@ def batch_of(table: pa.Table) -> PairBatch:
     return PairBatch(
         matrix(table["media_vec"]),
         matrix(table["text_vec"]),
-        group=_groups(_numbers(table["cluster_id"]), _numbers(table["text_id"])),
+        group=_groups(numbers(table["cluster_id"]), numbers(table["text_id"])),
         label=_labels(table["label"]),
-        media_key=_numbers(table["media_id"]),
-        text_key=_numbers(table["text_id"]),
+        media_key=numbers(table["media_id"]),
+        text_key=numbers(table["text_id"]),
         verdict=table["verdict"].to_numpy().astype(np.int8),
         texts=table["text"].to_pylist(),
     )
@@ -353,7 +354,8 @@ def _groups(cluster: np.ndarray, text: np.ndarray) -> np.ndarray:
     return text if len(both) and np.bincount(both).max() > max(len(both) / 10, 10) else both
 
 
-def _numbers(column: pa.ChunkedArray) -> np.ndarray:
+def numbers(column: pa.ChunkedArray) -> np.ndarray:
+    """Return an integer per row that is equal where the strings are. (N,) int64."""
     return np.unique(column.to_numpy(zero_copy_only=False), return_inverse=True)[1].astype(np.int64)
 
 

@@ -10,6 +10,7 @@ from prefect.cache_policies import NO_CACHE
 
 from schemas.batch import PairBatch
 from schemas.digests import key
+from schemas.errors import DataError
 from schemas.tables import SCORES, embeddings
 from storage.workbench import Workbench
 from tasks.catalog import build, method_digest
@@ -78,7 +79,8 @@ def _by_chunk(run: Run, bench: Workbench, scorer: NoiseScorer) -> Iterator[pa.Ta
         f"AND params_digest = '{method_digest(scorer)}' AND inputs = '{run.encoder.digest}') d ON d.subject_id = pair_id"
     )
     for rows_of in pairs_with_vectors(bench, todo):
-        yield score_rows(run, scorer, "pair", rows_of["pair_id"], scorer(_batch(rows_of)), run.encoder.digest)
+        values = checked(scorer, scorer(_batch(rows_of)), rows_of["pair_id"])
+        yield score_rows(run, scorer, "pair", rows_of["pair_id"], values, run.encoder.digest)
 
 
 def _by_table(run: Run, bench: Workbench, scorer: NoiseScorer) -> Iterator[pa.Table]:
@@ -97,7 +99,25 @@ def _by_table(run: Run, bench: Workbench, scorer: NoiseScorer) -> Iterator[pa.Ta
     if not tables:
         return
     rows_of = pa.concat_tables(tables).sort_by("pair_id")
-    yield score_rows(run, scorer, "pair", rows_of["pair_id"], scorer(_batch(rows_of)), inputs)
+    values = checked(scorer, scorer(_batch(rows_of)), rows_of["pair_id"])
+    yield score_rows(run, scorer, "pair", rows_of["pair_id"], values, inputs)
+
+
+def checked(scorer: NoiseScorer, values: np.ndarray, pair_ids: pa.ChunkedArray) -> np.ndarray:
+    """Return a scorer's values as they are, if they keep its promise: one a pair, in [0, 1].
+
+    Raises:
+        DataError: They do not; names the scorer and the first pair.
+    """
+    if values.shape != (len(pair_ids),):
+        raise DataError(f"scorer {scorer.name!r} gave {values.shape} values for {len(pair_ids)} pairs")
+    wrong = np.flatnonzero(~((values >= 0) & (values <= 1)))
+    if len(wrong):
+        raise DataError(
+            f"scorer {scorer.name!r} gave {values[wrong[0]]:g} to pair {pair_ids[int(wrong[0])].as_py()} and left "
+            f"[0, 1] for {len(wrong)} of {len(values)} pairs; nothing was committed"
+        )
+    return values
 
 
 def pairs_with_vectors(

@@ -10,7 +10,16 @@ import typer
 
 from flows.cli.app import app
 from schemas.errors import REASONS
-from schemas.recipes import CurationRecipe, InspectRecipe, NearDuplicates, Rule, SourceRef
+from schemas.recipes import (
+    CurationRecipe,
+    InspectRecipe,
+    NearDuplicates,
+    Rule,
+    ScheduleRecipe,
+    SourceRef,
+    TrainRecipe,
+    load,
+)
 from schemas.settings import DecodeLimits, FetchLimits, Settings
 from tests.documents import ROOT, SHELL, blocks, environment, prepare, run
 
@@ -99,7 +108,9 @@ def test_operations_has_the_table_that_the_code_gives(table):
     assert table() in (ROOT / "docs" / "operations.md").read_text(encoding="utf-8"), f"paste this:\n{table()}"
 
 
-@pytest.mark.parametrize("model", [CurationRecipe, SourceRef, InspectRecipe, NearDuplicates, Rule])
+@pytest.mark.parametrize(
+    "model", [CurationRecipe, SourceRef, InspectRecipe, NearDuplicates, Rule, TrainRecipe, ScheduleRecipe]
+)
 def test_recipes_names_every_field(model):
     text = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
     assert [name for name in model.model_fields if not re.search(rf"`{name}`|\b{name}:", text)] == []
@@ -163,3 +174,10 @@ def _with_lines(text: str, added: list[str]) -> str:
         at = max(n for n, other in enumerate(lines) if other.startswith(like) and other < line)
         lines.insert(at + 1, line)
     return "\n".join(lines) + "\n"
+
+
+def test_the_recipe_of_a_head_is_one(tmp_path):
+    (shown,) = [b for b in blocks(ROOT / "docs" / "recipes.md") if b.file == "head.yaml"]
+    file = tmp_path / "head.yaml"
+    file.write_text(shown.code)
+    assert load(file, TrainRecipe).noisy == "soft"

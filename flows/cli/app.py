@@ -19,6 +19,7 @@ from flows.cli import (
     quarantine,
     search,
     status,
+    train,
 )
 from schemas.errors import LakeBusy, XmodalError
 
@@ -33,6 +34,8 @@ app.command("demo")(demo.demo)
 app.command("curate")(curate.curate)
 app.command("ingest")(curate.ingest)
 app.command("maintain")(curate.maintain)
+app.command("train")(train.train)
+app.command("checkpoints")(train.checkpoints)
 app.command("search")(search.search)
 app.command("status")(status.status)
 app.command("tables")(lake.tables)

@@ -11,10 +11,12 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
+from schemas.errors import EncoderError
 from schemas.tables import embeddings
 from storage import rows
 from tasks.run import Run, ShardReport, cpu_seconds
 
+UNIT = 1e-2  # half-precision encoders normalise to three digits
 CHUNK = 32  # items decoded ahead while the encoder works on the chunk before
 
 
@@ -26,6 +28,7 @@ def encode_shard(run: Run, unit: tuple[str, str]) -> ShardReport:
         shard = run.staging.read(run.staging.path("to-embed", f"{name}.arrow"))
         encoder = run.build_encoder()
         vectors = encoded(encoder, shard["item"].to_pylist(), decode=picture if side == "media" else str)
+        require_unit(encoder.name, vectors, shard["item_id"], side)
         table = vector_rows(run, shard["item_id"], side, shard["modality"], vectors)
         run.staging.write(table, "embedded", f"{name}.arrow")
     gpu = time.perf_counter() - start if _on_gpu() else 0.0
@@ -54,6 +57,22 @@ def encoded(
             waiting = ahead.submit(decoded, following) if following is not None else None
             found.append(encoder(ready))
     return np.concatenate(found)
+
+
+def require_unit(encoder: str, vectors: np.ndarray, item_ids: pa.ChunkedArray, side: str) -> None:
+    """Refuse vectors that would spoil every search and score they take part in.
+
+    Raises:
+        EncoderError: A vector is not finite or not of unit length; names the first item.
+    """
+    length = np.linalg.norm(vectors.astype(np.float64), axis=1)
+    wrong = np.flatnonzero(~(np.abs(length - 1) < UNIT))
+    if len(wrong):
+        raise EncoderError(
+            f"encoder {encoder!r} gave {side} {item_ids[int(wrong[0])].as_py()} a vector of length "
+            f"{length[wrong[0]]:g} in column vector, and {len(wrong)} of {len(vectors)} in its shard one that is not of "
+            "unit length; nothing was committed"
+        )
 
 
 def picture(thumbnail: bytes) -> np.ndarray:
