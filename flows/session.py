@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from flows.runners import workers
-from schemas.recipes import CurationRecipe
+from schemas.recipes import CaptionRecipe, CurationRecipe
 from schemas.settings import DecodeLimits, FetchLimits, Settings
 from storage import lake as lakes
 from storage import workbench
@@ -19,9 +19,21 @@ from tasks.run import Job, Ledger, Run, new_run_id
 
 @contextmanager
 def session(
-    recipe: CurationRecipe, lake: str | None, *, replay: tuple[str, ...] = (), flow: str
+    recipe: CurationRecipe | CaptionRecipe,
+    lake: str | None,
+    *,
+    replay: tuple[str, ...] = (),
+    flow: str,
+    kind: type[Run] = Run,
 ) -> Iterator[tuple[Job, Writer]]:
     """Open a run. A run that fails is recorded as failed; its staged work is found again by the next one.
+
+    Args:
+        recipe: What to run.
+        lake: Where to; the setting `XMODAL_LAKE` by default.
+        replay: Quarantine reasons to try again.
+        flow: Name of the flow.
+        kind: The run's class, where a recipe needs one of its own.
 
     Raises:
         LakeBusy: Another run is writing to the lake.
@@ -29,14 +41,14 @@ def session(
     settings = Settings()
     opened = lakes.open(lake or settings.lake)
     with opened.writer() as writer, workers(settings) as pool, workbench.database():
-        run = Run(
+        run = kind(
             run_id=new_run_id(time.time()),
-            recipe=recipe,
+            recipe=recipe,  # type: ignore[arg-type]  # the kind says which recipe it takes
             place=opened.place,
             storage_options=opened.storage_options,
             base=writer.head,
             encoder=identity(build(ENCODERS, recipe.encoder))
-            if recipe.encoder and flow == "curate"
+            if recipe.encoder and flow in ("curate", "caption")
             else None,
             store_media=settings.media == "store",
             allow_private=settings.allow_private_addresses,

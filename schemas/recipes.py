@@ -165,6 +165,86 @@ class CurationRecipe(_Frozen):
         return params_digest(self.model_dump(mode="json", exclude=left_out))
 
 
+class Gate(_Frozen):
+    """A threshold that a draft of a caption must pass.
+
+    Args:
+        method: The assessor.
+        at_least: Lowest score that passes.
+        phrases: Every statement must pass, where the assessor looks at statements; else the text as a whole.
+        missing: What becomes of a draft the assessor can say nothing of.
+    """
+
+    method: MethodRef
+    at_least: float = Field(ge=0, le=1)
+    phrases: bool = False
+    missing: Literal["pass", "refuse"] = "pass"
+
+
+class Use(_Frozen):
+    """Which texts a use is given for a medium.
+
+    Args:
+        prefer: raw: raw texts first, synthetic ones to fill up. synthetic: the other way round. best: by score alone.
+        most: Texts a medium at most.
+    """
+
+    prefer: Literal["raw", "synthetic", "best"] = "raw"
+    most: int = Field(1, ge=1)
+
+
+class CaptionRecipe(_Frozen):
+    """Synthetic texts for media of a snapshot: who writes them, what they must pass, who is served which.
+
+    Args:
+        name: Names the recipe in `runs`.
+        captioners: Who writes, in order. Each writes about every wanted medium.
+        encoder: Its vectors judge the drafts; the snapshot must have those of the media.
+        of: missing: media without a kept raw text of the `usable` roles. all: every kept medium.
+        usable: Roles of raw texts that make a caption unnecessary, and that learners learn from.
+        reads: Roles of a medium's own raw texts that captioners may read, dropped ones too.
+        languages: Languages drafts are checked for, first the one wanted.
+        gates: What a draft must pass. Refused once it is rewritten without what was refused; refused twice it
+            stays as refused, with the reason, and is never served.
+        near: Media a text must be told from, drawn from the corpus.
+        rewriters: What makes hard negatives and paraphrases of accepted texts.
+        serve: Which texts each use is given, raw and synthetic ones ranked together.
+        limit: Media at most, by id; none: all.
+        tag: Tag of the snapshot to read, which moves to the new one.
+        shard_rows: Media in a shard.
+    """
+
+    name: str
+    captioners: tuple[MethodRef, ...] = Field(min_length=1)
+    encoder: MethodRef = MethodRef(name="lite")
+    of: Literal["missing", "all"] = "missing"
+    usable: tuple[str, ...] = ("caption", "title")
+    reads: tuple[str, ...] = ()
+    languages: tuple[str, ...] = Field(("en",), min_length=1)
+    gates: tuple[Gate, ...] = (
+        Gate(method=MethodRef(name="substance"), at_least=1),
+        Gate(method=MethodRef(name="support"), at_least=0.5, phrases=True),
+        Gate(method=MethodRef(name="flip"), at_least=0.5),
+    )
+    near: int = Field(1000, ge=2)
+    rewriters: tuple[MethodRef, ...] = (MethodRef(name="flip-attribute"),)
+    serve: dict[str, Use] = Field(
+        default_factory=lambda: {
+            "search": Use(prefer="best", most=3),
+            "training": Use(prefer="raw"),
+            "display": Use(prefer="raw"),
+        }
+    )
+    limit: int | None = Field(None, ge=1)
+    tag: str = "latest"
+    shard_rows: int = Field(64, ge=1)
+
+    @property
+    def digest(self) -> str:
+        """Digest over everything that can change the result; not name, tag or shard size."""
+        return params_digest(self.model_dump(mode="json", exclude={"name", "tag", "shard_rows"}))
+
+
 class ScheduleRecipe(_Frozen):
     """How long and how fast a head is trained; see `tasks.training.fit.Schedule`."""
 

@@ -306,6 +306,85 @@ REPAIRS = TableSpec(
     derived=frozenset({"label", "run_id"}),
 )
 
+# One row per draft of a caption, refused and rewritten ones too: what wrote it, from what, and what was found of it.
+# The last draft of a generator for a medium is also a text (origin synthetic) and a pair, kept if it was accepted.
+CAPTIONS = TableSpec(
+    "captions",
+    pa.schema(
+        [
+            _key("caption_id"),  # key(media_id, generator, params_digest, attempt)
+            pa.field("media_id", pa.string()),
+            pa.field("text_id", pa.string()),  # null: no text came of it, or it was rewritten
+            pa.field("text", pa.string()),
+            pa.field("language", pa.string()),
+            pa.field("generator", pa.string()),  # name of the captioner
+            pa.field("version", pa.string()),
+            pa.field("params", pa.string()),  # JSON
+            pa.field("params_digest", pa.string()),
+            pa.field("attempt", pa.int8()),  # 1, or 2 after a rewrite
+            pa.field("status", pa.string()),  # accepted | refused | rewritten | failed
+            pa.field("reason", pa.string()),  # why refused, rewritten or failed
+            pa.field("parents", STRINGS),  # texts and media it was made from; a rewrite names its first draft
+            pa.field("statements", pa.string()),  # JSON [{text, kind, confidence, support, parents}]
+            pa.field("slots", pa.string()),  # JSON [{head, attributes, assertion}] of its factual phrases
+            pa.field("facts", pa.string()),  # JSON of what the captioner measured on the way
+            pa.field("scores", pa.string()),  # JSON {assessor: score}
+            pa.field("cost", pa.string()),  # JSON {unit: amount}
+            pa.field(
+                "learned_from", pa.string()
+            ),  # digest of the pairs a captioner learnt from; "" if it did not
+            pa.field("inputs", pa.string()),  # digest of the medium and the texts the captioner could read
+            pa.field("active", pa.bool_()),
+            pa.field("run_id", pa.string()),
+        ]
+    ),
+    key="caption_id",
+    derived=frozenset({"statements", "facts", "scores", "cost", "run_id"}),
+)
+
+# One row per text that a use is given for a medium, raw and synthetic ranked together.
+SERVED = TableSpec(
+    "served",
+    pa.schema(
+        [
+            _key("served_id"),  # key(media_id, use, text_id)
+            pa.field("media_id", pa.string()),
+            pa.field("text_id", pa.string()),
+            pa.field("use", pa.string()),  # search | training | display, or what the recipe names
+            pa.field("rank", pa.int32()),  # 1 is best
+            pa.field("score", pa.float32()),
+            pa.field("origin", pa.string()),  # raw | file-name | synthetic
+            pa.field("active", pa.bool_()),
+            pa.field("run_id", pa.string()),
+        ]
+    ),
+    key="served_id",
+    derived=frozenset({"score", "run_id"}),
+)
+
+# One row per text made from another by a known change: hard negatives and paraphrases, for training and evaluation.
+REWRITES = TableSpec(
+    "rewrites",
+    pa.schema(
+        [
+            _key("rewrite_id"),  # key(text_id, media_id, method, params_digest, text)
+            pa.field("media_id", pa.string()),
+            pa.field("text_id", pa.string()),  # the text it was made from
+            pa.field("text", pa.string()),
+            pa.field("kind", pa.string()),  # colour | count | object | form ...
+            pa.field("before", pa.string()),
+            pa.field("after", pa.string()),
+            pa.field("is_true", pa.bool_()),  # whether it still fits the medium
+            pa.field("method", pa.string()),
+            pa.field("params_digest", pa.string()),
+            pa.field("active", pa.bool_()),
+            pa.field("run_id", pa.string()),
+        ]
+    ),
+    key="rewrite_id",
+    derived=frozenset({"run_id"}),
+)
+
 # One row per refused input.
 QUARANTINE = TableSpec(
     "quarantine",
@@ -456,6 +535,9 @@ CONTENT: dict[str, TableSpec] = {
         DIVISIONS,
         REASONS_OF_PAIRS,
         REPAIRS,
+        CAPTIONS,
+        SERVED,
+        REWRITES,
         QUARANTINE,
     )
 }

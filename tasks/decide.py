@@ -20,6 +20,7 @@ from tasks.screen import Screened
 from tasks.shards.screen import filter_of
 
 NEAR_DUPLICATE = "near-duplicate"
+OF_CAPTIONS = "caption: "  # begins the rules of the flow that writes texts
 
 PERSON = "person"  # what `dropped_by` says where a person's verdict drops
 
@@ -90,7 +91,7 @@ def pairs(job: Job, judged: Judged) -> Decided:
         for position, rule in enumerate(run.recipe.pair_rules):
             method = build(NOISE_SCORERS, rule.method)
             found += _outside(bench, run, rule, method, "pair", position, step.count)
-        paths = (stage_decisions(run, found, "pairs.arrow"), *judged.decisions)
+        paths = (stage_decisions(run, found, "pairs.arrow"), *judged.decisions, _of_captions(bench))
         bench.add_staged("drops", paths, DECISIONS.schema)
         offer_people(bench)
         kept = bench.stage(KEPT_PAIRS, "decided", "kept-pair.arrow", schema=KEPT)
@@ -101,6 +102,13 @@ def pairs(job: Job, judged: Judged) -> Decided:
         {**decided.kept, "pair": kept},
         judged.further,
     )
+
+
+def _of_captions(bench: Workbench) -> str:
+    """Stage again what was said of texts the platform wrote: another flow judges them, and this one lets it stand."""
+    bench.add_base(DECISIONS)
+    sql = f"SELECT * EXCLUDE (row_digest) FROM base_decisions WHERE active AND rule LIKE '{OF_CAPTIONS}%'"
+    return bench.stage(sql, "decided", "captions.arrow", schema=DECISIONS.schema)
 
 
 # What is said against each subject: the first rule that drops it, unless a person decided.

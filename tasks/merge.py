@@ -82,7 +82,15 @@ known AS (
   UNION ALL
   SELECT text_id, text FROM base_texts ANTI JOIN (SELECT DISTINCT text_id FROM staged_texts) USING (text_id)
 )
-SELECT k.text_id, k.text, f.text_id IS NOT NULL AS present FROM known k LEFT JOIN found f USING (text_id)
+SELECT k.text_id, k.text, f.text_id IS NOT NULL OR w.text_id IS NOT NULL AS present
+FROM known k LEFT JOIN found f USING (text_id) LEFT JOIN written w USING (text_id)
+"""
+# No source has what the platform wrote: it is there as long as a medium it was written about is.
+_WRITTEN = """
+CREATE TEMP VIEW written AS
+SELECT DISTINCT p.text_id FROM base_pairs p JOIN base_texts t USING (text_id)
+JOIN (SELECT media_id FROM now_sources WHERE present AND media_id IS NOT NULL) m USING (media_id)
+WHERE t.origin = 'synthetic' AND p.present
 """
 _NOW_PAIRS = """
 WITH found AS (
@@ -93,7 +101,9 @@ WITH found AS (
   SELECT pair_id, media_id, text_id, role FROM base_pairs
   ANTI JOIN (SELECT DISTINCT pair_id FROM staged_texts) USING (pair_id)
 )
-SELECT k.*, f.media_id IS NOT NULL AS present FROM known k LEFT JOIN found f USING (media_id, text_id)
+SELECT k.*, f.media_id IS NOT NULL OR (w.text_id IS NOT NULL AND m.media_id IS NOT NULL) AS present
+FROM known k LEFT JOIN found f USING (media_id, text_id) LEFT JOIN written w USING (text_id)
+LEFT JOIN (SELECT DISTINCT media_id FROM now_sources WHERE present) m USING (media_id)
 """
 
 
@@ -111,6 +121,7 @@ def merge(job: Job, planned: Planned) -> Merged:
     with job.ledger.step("merge") as step, _inspected(run, planned) as bench:
         for name, sql in (("now_sources", _NOW_SOURCES), ("fresh_media", _FRESH_MEDIA)):
             bench.add_staged(name, [bench.stage(sql, "merged", f"{name}.arrow", schema=NOW[name])], NOW[name])
+        bench.execute(_WRITTEN)
         for name, sql in (("now_media", _NOW_MEDIA), ("now_texts", _NOW_TEXTS), ("now_pairs", _NOW_PAIRS)):
             bench.add_staged(name, [bench.stage(sql, "merged", f"{name}.arrow", schema=NOW[name])], NOW[name])
             step.count(f"{name.removeprefix('now_')} present", _count(bench, f"{name} WHERE present"))

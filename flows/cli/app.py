@@ -9,6 +9,7 @@ import typer
 
 from flows.cli import (
     bench,
+    captions,
     corpora,
     curate,
     decisions,
@@ -32,6 +33,7 @@ app = typer.Typer(
 )
 app.command("demo")(demo.demo)
 app.command("curate")(curate.curate)
+app.command("caption")(captions.caption)
 app.command("ingest")(curate.ingest)
 app.command("maintain")(curate.maintain)
 app.command("train")(train.train)
@@ -46,6 +48,7 @@ app.command("diff")(lake.diff)
 app.command("methods")(methods.methods)
 app.command("doctor")(doctor.doctor)
 app.add_typer(bench.app, name="bench")
+app.add_typer(captions.app, name="captions")
 app.add_typer(corpora.app, name="corpora")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(decisions.app, name="decisions")

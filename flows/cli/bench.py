@@ -6,17 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.output import JsonOption, print_json, progress, say
+from flows.cli.output import AtOption, JsonOption, LakeOption, lake_uri, print_json, progress, say, show
 
 if TYPE_CHECKING:
     from tasks.bench import Report
 
 app = typer.Typer(help="Measure methods where the truth is known.", no_args_is_help=True)
-
-
-@app.callback()
-def _group() -> None:
-    """Keep `correspondence` a command of its own while it is the only one."""
 
 
 @app.command("correspondence")
@@ -61,6 +56,54 @@ def correspondence(
         print_json(_plain(report))
         return
     say(markdown(report, plan))
+
+
+@app.command("bias")
+def bias(
+    lake: LakeOption = None,
+    at: AtOption = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="Whose vectors; the table with most by default.")
+    ] = None,
+    role: Annotated[list[str] | None, typer.Option(help="Roles of the human texts.")] = None,
+    generator: Annotated[str | None, typer.Option(help="Only texts of this captioner.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Does a search favour the texts the platform wrote over human ones of the same media? Before and after the remedy."""
+    from dataclasses import asdict
+
+    from storage import lake as lakes
+    from tasks.bias import measure, record
+
+    opened = lakes.open(lake_uri(lake))
+    report = measure(
+        opened, at=at, encoder=encoder, roles=tuple(role or ("caption", "title")), generator=generator
+    )
+    record(opened, report)
+    if as_json:
+        print_json(asdict(report))
+        return
+    say(
+        f"{report.media} media of {report.snapshot.snapshot_id} with a human and a generated text, {report.encoder}."
+    )
+    say("Relative difference in per cent, 95 % interval; negative: generated texts are favoured.")
+    rows = [
+        (name, *(f"{value:+.1f} [{low:+.1f}, {high:+.1f}]" for value, (low, high) in (
+            (report.before.delta[name], report.before.interval[name]),
+            (report.after.delta[name], report.after.interval[name]),
+        )), "{:+.1f} to {:+.1f}".format(*report.before.control[name]))
+        for name in report.before.delta
+    ]  # fmt: skip
+    show("", ("metric", "before", "after", "sources named at random"), rows)
+    found = [
+        (name, f"{report.before.found[name]:.1f}", f"{value:.1f}")
+        for name, value in report.after.found.items()
+    ]
+    show("Either text found, per cent", ("metric", "before", "after"), found)
+    low, high = report.difference.null
+    say(
+        f"Differences of sources: mean cosine {report.difference.cosine:.3f}; with signs at random {low:.3f} to {high:.3f}."
+    )
 
 
 def _plain(report: "Report") -> list[dict[str, object]]:

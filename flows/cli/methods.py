@@ -16,6 +16,8 @@ def methods(
     """List the methods a recipe can name, from the code itself."""
     from flows.recipes import shipped
     from schemas.errors import RecipeError
+    from tasks.assessors import ASSESSORS
+    from tasks.captioners import CAPTIONERS
     from tasks.dividers import DIVIDERS
     from tasks.encoders import ENCODERS
     from tasks.filters import FILTERS
@@ -24,6 +26,7 @@ def methods(
     from tasks.losses import LOSSES
     from tasks.metrics import METRICS
     from tasks.miners import MINERS
+    from tasks.negatives import REWRITERS
     from tasks.noise import NOISE_SCORERS
     from tasks.repairs import REPAIRS
     from tasks.soft_labels import SOFT_LABELS
@@ -37,6 +40,8 @@ def methods(
             show("", ("recipe", "file"), list(found.items()))
         return
     families: dict[str, dict[str, Any]] = {
+        "assessors": ASSESSORS,
+        "captioners": CAPTIONERS,
         "dividers": DIVIDERS,
         "encoders": ENCODERS,
         "filters": FILTERS,
@@ -45,6 +50,7 @@ def methods(
         "losses": LOSSES,
         "metrics": METRICS,
         "miners": MINERS,
+        "negatives": REWRITERS,
         "noise": NOISE_SCORERS,
         "repairs": REPAIRS,
         "soft-labels": SOFT_LABELS,

@@ -14,23 +14,23 @@ _BY_SUFFIX: dict[str, Kind] = {
 }  # fmt: skip
 
 
-def shipped() -> dict[str, Path]:
-    """Return the recipes in this package by name."""
-    return {path.stem: path for path in sorted(FOLDER.glob("*.yaml"))}
+def shipped(kind: str = "") -> dict[str, Path]:
+    """Return the recipes in this package by name: of curations, or of another kind by its folder ("captions")."""
+    return {path.stem: path for path in sorted((FOLDER / kind).glob("*.yaml"))}
 
 
-def find_recipe(named: Path) -> Path:
+def find_recipe(named: Path, kind: str = "") -> Path:
     """Return a recipe's file: a path, or the name of one that ships.
 
     Raises:
         RecipeError: It is neither.
     """
-    if named.exists():
+    if named.is_file():
         return named
-    if str(named) in shipped():
-        return shipped()[str(named)]
+    if str(named) in shipped(kind):
+        return shipped(kind)[str(named)]
     raise RecipeError(
-        f"no recipe at {named}, and none that ships has this name; those are {', '.join(shipped())}"
+        f"no recipe at {named}, and none that ships has this name; those are {', '.join(shipped(kind))}"
     )
 
 

@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from schemas.source import Source
 
-Encode = Callable[[Sequence[str]], NDArray[np.float32]]  # texts -> (N, D) unit vectors; repeated calls are cheap
+Encode = Callable[
+    [Sequence[str]], NDArray[np.float32]
+]  # texts -> (N, D) unit vectors; repeated calls are cheap
 
 
 @dataclass(frozen=True)

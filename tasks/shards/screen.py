@@ -53,16 +53,28 @@ def score_rows(
         values: (N,) scores, float32.
         inputs: Digest of what the values were computed from.
     """
-    params = method_digest(method)
+    return named_scores(run, method.name, method_digest(method), subject, subject_ids, values, inputs)
+
+
+def named_scores(
+    run: Run,
+    name: str,
+    params: str,
+    subject: str,
+    subject_ids: pa.ChunkedArray | pa.Array,
+    values: np.ndarray,
+    inputs: str,
+) -> pa.Table:
+    """Return rows of `scores` of a method by its name and the digest of its parameters; else as `score_rows`."""
     kept = ~np.isnan(values)
     ids = [subject_id for subject_id, keep in zip(subject_ids.to_pylist(), kept, strict=True) if keep]
     n = len(ids)
     table = pa.table(
         {
-            "score_id": [key(subject_id, method.name, params) for subject_id in ids],
+            "score_id": [key(subject_id, name, params) for subject_id in ids],
             "subject": [subject] * n,
             "subject_id": ids,
-            "method": [method.name] * n,
+            "method": [name] * n,
             "params_digest": [params] * n,
             "inputs": [inputs] * n,
             "value": pa.array(values[kept], pa.float32()),

@@ -16,7 +16,18 @@ from schemas.errors import SourceError
 from storage import lake as lakes
 
 FAMILIES = {
-    *("dividers", "encoders", "filters", "heads", "injectors", "losses", "metrics"),
+    *(
+        "assessors",
+        "captioners",
+        "negatives",
+        "dividers",
+        "encoders",
+        "filters",
+        "heads",
+        "injectors",
+        "losses",
+        "metrics",
+    ),
     *("miners", "noise", "repairs", "soft-labels", "sources"),
 }
 JSON = [
