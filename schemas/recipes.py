@@ -81,6 +81,13 @@ class NearDuplicates(_Frozen):
     verdict: Literal["drop", "flag"] = "flag"
 
 
+class Features(_Frozen):
+    """Encoders of which neither saw the other side: what one learnt of wrong pairs the other cannot confirm."""
+
+    media: MethodRef
+    text: MethodRef
+
+
 class CorrespondenceRecipe(_Frozen):
     """How pairs whose text does not belong are found, and what becomes of them.
 
@@ -97,6 +104,9 @@ class CorrespondenceRecipe(_Frozen):
             repair: dropped, with proposals served in their place. drop: dropped.
         repairs: Methods that propose texts for noisy pairs; applied where `noisy` is repair.
         soft_label: Rule for soft labels, written where `noisy` is weight.
+        features: Encoders whose vectors are studied instead of the recipe's; their tables are kept like its own. An
+            encoder of both sides that was trained on pairs like these vouches for those that are wrong in the
+            same way each time.
     """
 
     scorer: MethodRef = MethodRef(name="consensus")
@@ -109,6 +119,7 @@ class CorrespondenceRecipe(_Frozen):
     noisy: Literal["keep", "weight", "repair", "drop"] = "drop"
     repairs: tuple[MethodRef, ...] = ()
     soft_label: MethodRef = MethodRef(name="ncr")
+    features: Features | None = None
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:

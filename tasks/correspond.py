@@ -23,7 +23,7 @@ from tasks.noise.consensus import Consensus, Study
 from tasks.reasons import reasons
 from tasks.remedies import proposals, soft_labels
 from tasks.run import Job, Run, Step
-from tasks.score import checked, matrix, pairs_with_vectors, vectors_bench
+from tasks.score import FEATURES, checked, matrix, pairs_with_vectors, vectors_bench
 from tasks.shards.screen import score_rows
 
 RULES = {NOISY: "correspondence: noisy", DISPUTED: "correspondence: disputed"}
@@ -60,12 +60,13 @@ def study(job: Job, embedded: Embedded, judged: Judged) -> Judged:
         bench.execute(_LABELS.format(role=_quoted(recipe.label_role)))
         table = _gathered(bench, recipe)
         step.items = len(table)
-        rule_digest, inputs = params_digest(recipe.model_dump(mode="json")), _inputs(run, table)
+        rule_digest = params_digest(recipe.model_dump(mode="json"))
+        inputs = _inputs([run, *(further.run for further in embedded.further)], table)
         position = len(run.recipe.pair_rules)
         if _known(bench, rule_digest, inputs):
             step.count("known from before", len(table))
             return _as_before(bench, judged)
-        pairs = batch_of(table)
+        pairs = batch_of(table, common=recipe.features is None)
         scorer = build_scorer(recipe)
         found = scorer.study(pairs)
         checked(scorer, found.scores, table["pair_id"])
@@ -109,8 +110,8 @@ def build_scorer(recipe: CorrespondenceRecipe) -> Consensus:
     return scorer if isinstance(scorer, Consensus) else Consensus(members=(recipe.scorer,))
 
 
-def batch_of(table: pa.Table) -> PairBatch:
-    """Return gathered pairs as aligned arrays."""
+def batch_of(table: pa.Table, *, common: bool = True) -> PairBatch:
+    """Return gathered pairs as aligned arrays; `common` says whether both sides lie in one space."""
     return PairBatch(
         matrix(table["media_vec"]),
         matrix(table["text_vec"]),
@@ -120,6 +121,7 @@ def batch_of(table: pa.Table) -> PairBatch:
         text_key=numbers(table["text_id"]),
         verdict=table["verdict"].to_numpy().astype(np.int8),
         texts=table["text"].to_pylist(),
+        common=common,
     )
 
 
@@ -127,7 +129,8 @@ def _gathered(bench: Workbench, recipe: CorrespondenceRecipe) -> pa.Table:
     roles = ", ".join(_quoted(role) for role in recipe.roles)
     sql = _PAIRS.format(roles=f"p.role IN ({roles})" if roles else "true")
     columns = "p.media_id, p.text_id, p.cluster_id, p.text, p.label, p.verdict"
-    tables = list(pairs_with_vectors(bench, sql, columns))
+    views = FEATURES if recipe.features else ("vectors", "vectors")
+    tables = list(pairs_with_vectors(bench, sql, columns, vectors=views))
     return pa.concat_tables(tables).sort_by("pair_id") if tables else _EMPTY
 
 
@@ -315,12 +318,11 @@ def reliability(clean: np.ndarray, verdict: np.ndarray | None, bins: int = 10) -
     return json.dumps(rows)
 
 
-def _inputs(run: Run, table: pa.Table) -> str:
+def _inputs(runs: Sequence[Run], table: pa.Table) -> str:
     """Digest what the study depends on besides its parameters."""
-    if run.encoder is None:
-        raise ValueError("the run has no encoder")
+    encoders = [run.encoder.digest for run in runs if run.encoder]
     columns = ("pair_id", "cluster_id", "text", "label", "verdict")
-    return key(run.encoder.digest, *(key(*map(str, table[name].to_pylist())) for name in columns))
+    return key(*encoders, *(key(*map(str, table[name].to_pylist())) for name in columns))
 
 
 def _known(bench: Workbench, rule_digest: str, inputs: str) -> bool:

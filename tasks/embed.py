@@ -1,7 +1,7 @@
 """Fill an encoder's table: every kept medium and text it has no vector for yet."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import pyarrow as pa
@@ -11,8 +11,11 @@ from prefect.cache_policies import NO_CACHE
 from schemas.digests import key
 from schemas.tables import embeddings
 from storage.workbench import Workbench
+from tasks.catalog import build
 from tasks.decide import Decided, decided_bench
-from tasks.run import Job, Run
+from tasks.encoders import ENCODERS
+from tasks.encoders.identity import identity
+from tasks.run import Job, Run, Step
 from tasks.shards.embed import encode_shard
 
 PARTS = 4  # of a shard of the recipe: encoding is slow, and few large shards leave workers idle at the end
@@ -44,9 +47,29 @@ WHERE k.kept AND (
 
 @dataclass(frozen=True)
 class Embedded:
-    """Where new vectors are staged."""
+    """Where new vectors are staged.
+
+    Args:
+        decided: What is kept.
+        paths: Files of the recipe's encoder.
+        further: Vectors of other encoders that the study of pairs asks for: media's first, then texts'.
+    """
 
     decided: Decided
+    paths: tuple[str, ...]
+    further: tuple["Further", ...] = ()
+
+
+@dataclass(frozen=True)
+class Further:
+    """Vectors of an encoder beside the recipe's.
+
+    Args:
+        run: The run, with this encoder in place of the recipe's.
+        paths: Files of new vectors.
+    """
+
+    run: Run
     paths: tuple[str, ...]
 
 
@@ -56,17 +79,43 @@ def encode(job: Job, decided: Decided) -> Embedded:
     run = job.run
     if run.encoder is None:
         return Embedded(decided, ())
+    study = run.recipe.correspondence
+    features = study.features if study else None
+    refs = (features.media, features.text) if features else ()
+    others = [
+        replace(
+            run,
+            recipe=run.recipe.model_copy(update={"encoder": ref}),
+            encoder=identity(build(ENCODERS, ref)),
+        )
+        for ref in refs
+    ]
     with job.ledger.step("embed") as step, decided_bench(run, decided) as bench:
-        _offer_vectors(run, bench)
-        encoder = run.build_encoder()
-        work = [
-            *_staged_media(run, bench, encoder.modalities),
-            *_staged_texts(run, bench, encoder.modalities),
-        ]
-        todo = [unit for unit in work if not run.staging.exists("embedded", f"{unit[1]}.arrow")]
-        for report in job.workers.map(partial(encode_shard, run), todo, label="embed", gpu=True):
-            step.add(report)
-    return Embedded(decided, tuple(run.staging.path("embedded", f"{name}.arrow") for _, name in work))
+        paths = _encoded(run, job, step, bench)
+    found = []
+    for other, side in zip(others, ("media", "text"), strict=False):
+        with (
+            job.ledger.step(f"embed {side} for the study") as step,
+            decided_bench(run, decided) as bench,
+        ):  # type: ignore[union-attr]
+            found.append(Further(other, _encoded(other, job, step, bench, sides=(side,))))
+    return Embedded(decided, paths, tuple(found))
+
+
+def _encoded(
+    run: Run, job: Job, step: Step, bench: Workbench, sides: tuple[str, ...] = ("media", "text")
+) -> tuple[str, ...]:
+    """Encode what has no vector of the run's encoder yet and return the staged files."""
+    _offer_vectors(run, bench)
+    modalities = run.build_encoder().modalities
+    work = [
+        *(_staged_media(run, bench, modalities) if "media" in sides else ()),
+        *(_staged_texts(run, bench, modalities) if "text" in sides else ()),
+    ]
+    todo = [unit for unit in work if not run.staging.exists("embedded", f"{unit[1]}.arrow")]
+    for report in job.workers.map(partial(encode_shard, run), todo, label="embed", gpu=True):
+        step.add(report)
+    return tuple(run.staging.path("embedded", f"{name}.arrow") for _, name in work)
 
 
 def _offer_vectors(run: Run, bench: Workbench) -> None:
@@ -125,6 +174,7 @@ def _shards(run: Run, bench: Workbench, side: str, sql: str, size: int) -> Itera
 
 
 def _shard(run: Run, side: str, number: int, rows_of: pa.Table) -> tuple[str, str]:
-    name = f"{side}-{number:05d}-{key(*rows_of['item_id'].to_pylist())[:12]}"
+    who = run.encoder.table if run.encoder else ""
+    name = f"{who}-{side}-{number:05d}-{key(*rows_of['item_id'].to_pylist())[:12]}"
     run.staging.write(rows_of.cast(TO_EMBED[side]).combine_chunks(), "to-embed", f"{name}.arrow")
     return side, name

@@ -29,7 +29,7 @@ from storage.versions import Snapshot
 from storage.workbench import Workbench
 from tasks.decide import Decided, decided_bench
 from tasks.embed import Embedded
-from tasks.run import RETRY, Job, Ledger, Run, code_version
+from tasks.run import RETRY, Job, Ledger, Run, Step, code_version
 
 _STATE = "s.present, s.kept, s.dropped_by"
 _FACTS = ", ".join(
@@ -147,15 +147,12 @@ def commit(job: Job, decided: Decided, embedded: Embedded | None, writer: Writer
             done = writer.upsert(spec, run.staging.dataset([path], spec.stored))
             step.count(f"{spec.name} added", done.added)
             step.count(f"{spec.name} replaced", done.replaced)
-        if run.encoder is not None and embedded is not None:
-            spec = embeddings(run.encoder.table, run.encoder.dim)
-            vectors = run.staging.dataset(embedded.paths, spec.stored)
-            ref = run.recipe.encoder.model_dump() if run.recipe.encoder else {}
-            identity = {
-                "xmodal.encoder": json.dumps(asdict(run.encoder), default=str, sort_keys=True),
-                "xmodal.encoder_ref": json.dumps(ref),
-            }
-            step.count(f"{spec.name} added", writer.upsert(spec, vectors, metadata=identity).added)
+        if embedded is not None:
+            for whose, paths in (
+                (run, embedded.paths),
+                *((further.run, further.paths) for further in embedded.further),
+            ):
+                _keep_vectors(whose, paths, writer, step)
         _reconcile(bench, job.ledger)
     # A verdict changes what a recipe led to, not which recipe it was: the next curation has nothing new to do,
     # unless it learns from verdicts.
@@ -166,7 +163,23 @@ def commit(job: Job, decided: Decided, embedded: Embedded | None, writer: Writer
     snapshot = writer.commit(tag=run.recipe.tag, recipe_digest=standing, run_id=run.run_id)
     record(job, snapshot)
     run.staging.clear()
+    for further in embedded.further if embedded else ():
+        further.run.staging.clear()
     return snapshot
+
+
+def _keep_vectors(run: Run, paths: tuple[str, ...], writer: Writer, step: Step) -> None:
+    """Add new vectors to the table of the run's encoder."""
+    if run.encoder is None:
+        return
+    spec = embeddings(run.encoder.table, run.encoder.dim)
+    ref = run.recipe.encoder.model_dump() if run.recipe.encoder else {}
+    identity = {
+        "xmodal.encoder": json.dumps(asdict(run.encoder), default=str, sort_keys=True),
+        "xmodal.encoder_ref": json.dumps(ref),
+    }
+    done = writer.upsert(spec, run.staging.dataset(paths, spec.stored), metadata=identity)
+    step.count(f"{spec.name} added", done.added)
 
 
 @task(cache_policy=NO_CACHE)

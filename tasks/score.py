@@ -21,6 +21,7 @@ from tasks.noise.contract import NoiseScorer
 from tasks.run import Job, Run
 from tasks.shards.screen import score_rows
 
+FEATURES = ("vectors_of_media", "vectors_of_text")  # views of what the study's own encoders made
 CHUNK = 4096  # pairs scored at once by shard-scope scorers
 
 _KEPT_PAIRS = """
@@ -59,15 +60,24 @@ def vectors_bench(run: Run, embedded: Embedded) -> Iterator[Workbench]:
     if run.encoder is None:
         raise ValueError("the run has no encoder")
     with decided_bench(run, embedded.decided) as bench:
-        spec = embeddings(run.encoder.table, run.encoder.dim)
-        bench.add_base(spec)
-        bench.add_staged("staged_vectors", embedded.paths, spec.stored)
-        bench.execute(
-            f"CREATE TEMP VIEW vectors AS SELECT item_id, vector FROM staged_vectors UNION ALL "
-            f"SELECT item_id, vector FROM base_{spec.name} b ANTI JOIN (SELECT item_id FROM staged_vectors) s USING (item_id) "
-            f"WHERE b.encoder_digest = '{run.encoder.digest}'"
-        )
+        _offer(bench, "vectors", run, embedded.paths)
+        for side, further in zip(FEATURES, embedded.further, strict=False):
+            _offer(bench, side, further.run, further.paths)
         yield bench
+
+
+def _offer(bench: Workbench, name: str, run: Run, paths: tuple[str, ...]) -> None:
+    """Offer the vectors of a run's encoder, staged ones in place of those of the snapshot."""
+    if run.encoder is None:
+        raise ValueError("the run has no encoder")
+    spec = embeddings(run.encoder.table, run.encoder.dim)
+    bench.add_base(spec)
+    bench.add_staged(f"staged_{name}", paths, spec.stored)
+    bench.execute(
+        f"CREATE TEMP VIEW {name} AS SELECT item_id, vector FROM staged_{name} UNION ALL "
+        f"SELECT item_id, vector FROM base_{spec.name} b ANTI JOIN (SELECT item_id FROM staged_{name}) s USING (item_id) "
+        f"WHERE b.encoder_digest = '{run.encoder.digest}'"
+    )
 
 
 def _by_chunk(run: Run, bench: Workbench, scorer: NoiseScorer) -> Iterator[pa.Table]:
@@ -121,7 +131,11 @@ def checked(scorer: NoiseScorer, values: np.ndarray, pair_ids: pa.ChunkedArray) 
 
 
 def pairs_with_vectors(
-    bench: Workbench, pairs_sql: str, columns: str = "p.cluster_id", size: int = CHUNK
+    bench: Workbench,
+    pairs_sql: str,
+    columns: str = "p.cluster_id",
+    size: int = CHUNK,
+    vectors: tuple[str, str] = ("vectors", "vectors"),
 ) -> Iterator[pa.Table]:
     """Yield pairs with their two vectors; a pair lacking one (an encoder without that modality) is left out.
 
@@ -130,10 +144,11 @@ def pairs_with_vectors(
         pairs_sql: Query of the pairs: pair_id, media_id, text_id, and what `columns` names.
         columns: Further columns to yield, of the query `p`.
         size: Rows of a table, about.
+        vectors: Views of the media's and of the texts' vectors.
     """
     reader = bench.batches(
         f"SELECT p.pair_id, {columns}, m.vector AS media_vec, t.vector AS text_vec FROM ({pairs_sql}) p "
-        "JOIN vectors m ON m.item_id = p.media_id JOIN vectors t ON t.item_id = p.text_id",
+        f"JOIN {vectors[0]} m ON m.item_id = p.media_id JOIN {vectors[1]} t ON t.item_id = p.text_id",
         size=size,
     )
     for batch in reader:

@@ -9,21 +9,29 @@ import pytest
 import typer
 
 from flows.cli.app import app
+from flows.recipes import shipped
 from schemas.errors import REASONS
 from schemas.recipes import (
+    CaptionRecipe,
     CurationRecipe,
+    Gate,
     InspectRecipe,
     NearDuplicates,
     Rule,
     ScheduleRecipe,
     SourceRef,
     TrainRecipe,
+    Use,
     load,
 )
 from schemas.settings import DecodeLimits, FetchLimits, Settings
+from tasks.assessors import ASSESSORS
+from tasks.captioners import CAPTIONERS
+from tasks.catalog import build
+from tasks.negatives import REWRITERS
 from tests.documents import ROOT, SHELL, blocks, environment, prepare, run
 
-DOCS = sorted((ROOT / "docs").glob("*.md"))
+DOCS = sorted((ROOT / "docs").rglob("*.md"))
 EVERYTHING = [ROOT / "README.md", *DOCS]
 OF_MAKE = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
@@ -109,7 +117,19 @@ def test_operations_has_the_table_that_the_code_gives(table):
 
 
 @pytest.mark.parametrize(
-    "model", [CurationRecipe, SourceRef, InspectRecipe, NearDuplicates, Rule, TrainRecipe, ScheduleRecipe]
+    "model",
+    [
+        CurationRecipe,
+        SourceRef,
+        InspectRecipe,
+        NearDuplicates,
+        Rule,
+        TrainRecipe,
+        ScheduleRecipe,
+        CaptionRecipe,
+        Gate,
+        Use,
+    ],
 )
 def test_recipes_names_every_field(model):
     text = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
@@ -181,3 +201,16 @@ def test_the_recipe_of_a_head_is_one(tmp_path):
     file = tmp_path / "head.yaml"
     file.write_text(shown.code)
     assert load(file, TrainRecipe).noisy == "soft"
+
+
+def test_recipes_of_captions_are_such(tmp_path):
+    (shown,) = [b for b in blocks(ROOT / "docs" / "recipes.md") if b.file == "write.yaml"]
+    file = tmp_path / "write.yaml"
+    file.write_text(shown.code)
+    for path in (file, *shipped("captions").values()):
+        for ref, family in (
+            *((ref, CAPTIONERS) for ref in load(path, CaptionRecipe).captioners),
+            *((gate.method, ASSESSORS) for gate in load(path, CaptionRecipe).gates),
+            *((ref, REWRITERS) for ref in load(path, CaptionRecipe).rewriters),
+        ):
+            build(family, ref)

@@ -1,5 +1,6 @@
 """Rankings of a corpus for media: by vectors, by words, and several of them as one."""
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -193,6 +194,7 @@ class WordIndex:
 def _indexed(tokens: list[list[int]], vocabulary: dict[str, int], k1: float, b: float) -> "BM25":
     from bm25s import BM25
 
+    logging.getLogger("bm25s").setLevel(logging.WARNING)  # it reports every index it builds
     index = BM25(method="lucene", k1=k1, b=b)
     index.index((tokens, dict(vocabulary)), show_progress=False)
     return index
