@@ -520,14 +520,25 @@ def report(found: Found) -> str:
     scaling = [f"{share:.0%} of accepted" for share in SHARES]
     alone = [f"{name}, {what}" for name in found.fate for what in ("accepted", "unfiltered")]
     main_arms = [name for name in recall if name not in ("few", *scaling, *alone)]
-    rows: list[list[object]] = [["nothing", "0", _percent(few), "", "", ""]]
+    rows: list[list[object]] = [["nothing", "0", _percent(few), "", "", "", ""]]
     for family in (main_arms, alone):  # each corrected for its own number
         rows += [
             [name, f"{np.mean(found.size[name]):.0f}", _percent(recall[name]), *_compared(one)]
             for name, one in compare_all(few, {name: recall[name] for name in family}).items()
         ]
     out = [
-        table(["trained on the few and", "rows added", "R@10, %", "against the few", "p", "verdict"], rows)
+        table(
+            [
+                "trained on the few and",
+                "rows added",
+                "R@10, %",
+                "against the few",
+                "p",
+                "detectable",
+                "verdict",
+            ],
+            rows,
+        )
     ]
     pairs = [
         ("accepted", "unfiltered, as many"),
@@ -538,7 +549,7 @@ def report(found: Found) -> str:
     ]
     pairs += [(f"{name}, accepted", f"{name}, unfiltered") for name in found.fate]
     rows = [[arm, base, *_compared(compare(recall[base], recall[arm]))] for arm, base in pairs]
-    out.append(table(["arm", "against", "difference", "p, not corrected", "verdict"], rows))
+    out.append(table(["arm", "against", "difference", "p, not corrected", "detectable", "verdict"], rows))
     curve = ["few", *scaling, "accepted"]
     rows = [
         [f"{share:.0%}", f"{np.mean(found.size[name]):.0f}", _percent(recall[name])]
@@ -561,7 +572,7 @@ def _percent(runs: NDArray[np.float64]) -> str:
 
 def _compared(one: Comparison) -> list[object]:
     interval = f"{100 * one.difference:+.1f} [{100 * one.low:+.1f}, {100 * one.high:+.1f}]"
-    return [interval, f"{one.p_value:.3f}", one.verdict]
+    return [interval, f"{one.p_value:.3f}", f"{100 * one.detectable:.1f}", one.verdict]
 
 
 def _cells(runs: Sequence[dict[str, float]], names: Sequence[str]) -> list[object]:
@@ -584,6 +595,7 @@ def main() -> None:
     )
     parser.add_argument("--cache", type=Path, required=True, help="Folder for vectors.")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first-seed", type=int, default=0, help="To draw others than before.")
     parser.add_argument("--few", type=int, default=150)
     parser.add_argument("--test", type=int, default=150)
     parser.add_argument("--captioners", nargs="+", default=list(WRITERS), choices=sorted(CAPTIONERS))
@@ -592,7 +604,7 @@ def main() -> None:
     stamps, read = stamps_of(args.manifest, args.cache), Vectors(args.cache)
     test = drawn(stamps.group, np.arange(len(stamps.media)), args.test, np.random.default_rng(0))
     found = Found()
-    for seed in range(args.seeds):
+    for seed in range(args.first_seed, args.first_seed + args.seeds):
         one_seed(stamps, test, args.few, args.captioners, read, seed, found)
         read.keep()
     print(f"{len(stamps.media)} pictures, {len(test)} in the test, {args.seeds} seeds\n")

@@ -46,12 +46,13 @@ def detected_language(text: str) -> str:
     """Return a guess for texts of at least `MIN_WORDS` words, else "und"."""
     if len(text.split()) < MIN_WORDS:
         return UNKNOWN
-    language, probability = _identifier().classify(text)
+    language, probability = language_identifier().classify(text)
     return str(language) if probability >= MIN_PROBABILITY else UNKNOWN
 
 
 @lru_cache(maxsize=1)
-def _identifier() -> Any:
+def language_identifier() -> Any:
+    """Return the one detector of this process; its model takes 87 MB."""
     from py3langid.langid import MODEL_FILE, LanguageIdentifier  # reads its model for a second
 
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)

@@ -13,6 +13,7 @@ from flows.recipes import shipped
 from schemas.errors import REASONS
 from schemas.recipes import (
     CaptionRecipe,
+    CorrespondenceRecipe,
     CurationRecipe,
     Gate,
     InspectRecipe,
@@ -120,6 +121,7 @@ def test_operations_has_the_table_that_the_code_gives(table):
     "model",
     [
         CurationRecipe,
+        CorrespondenceRecipe,
         SourceRef,
         InspectRecipe,
         NearDuplicates,

@@ -9,7 +9,7 @@ import numpy as np
 
 from schemas.source import Source
 from tasks.assessors.contract import Assessed, Drafts
-from tasks.texts import _identifier, primary_language
+from tasks.texts import language_identifier, primary_language
 
 _CODES = {"nb": "no", "ff": "fuv", "in": "id", "iw": "he"}  # what the detector calls them
 _SAME = {"nn": "no"}  # the detector tells them apart, who asks for Norwegian does not
@@ -50,7 +50,7 @@ class LanguageId:
         if not 0 < self.sure <= 1:
             raise ValueError(f"sure must be in (0, 1], found {self.sure}")
         codes = {_code(tag) for tag in self.among}
-        if strangers := sorted(codes - set(_identifier().nb_classes) if codes else ()):
+        if strangers := sorted(codes - set(language_identifier().nb_classes) if codes else ()):
             raise ValueError(f"among names {strangers[0]!r}, which the detector does not know")
         if len(codes) == 1:
             raise ValueError(f"among must name two languages or more, found {self.among}")
@@ -60,7 +60,7 @@ class LanguageId:
 
         NaN where the detector is not sure, does not know the wanted language, or none is wanted ("und").
         """
-        identifier = copy(_identifier())
+        identifier = copy(language_identifier())
         if self.among:
             identifier.set_languages(sorted({_code(tag) for tag in self.among}))
         known = set(map(_same, identifier.nb_classes))

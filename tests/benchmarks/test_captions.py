@@ -45,7 +45,10 @@ def stamps():
     return Stamps(
         [Medium(f"m{row}", BLANK, vector) for row, vector in zip(rows, vectors, strict=True)],
         captions,
-        [(Known(f"m{row}:de", f"Ein {caption[2:]}", "de"),) for row, caption in enumerate(captions)],
+        [
+            (Known(f"m{row}:de", f"Ein {caption[2:]}", "de"), Known(f"m{row}:fr", f"Un {caption[2:]}", "fr"))
+            for row, caption in enumerate(captions)
+        ],
         vectors,
         rows,
         rows,
@@ -74,7 +77,9 @@ def test_learners_see_the_few_alone(stamps):
     both = corpus_of(stamps, few, Hashing(), foreign=True)
     said = [(both.media_ids[medium], both.texts[text].text) for medium, text in both.pairs]
     assert sorted(said) == sorted(
-        (f"m{row}", text) for row in few for text in (stamps.caption[row], stamps.foreign[row][0].text)
+        (f"m{row}", text)
+        for row in few
+        for text in (stamps.caption[row], *(one.text for one in stamps.foreign[row]))
     )
     assert len(both.text_vec) == len(both.texts)
 

@@ -38,6 +38,7 @@ NEEDS: dict[str, Callable[[pytest.FixtureRequest], dict[str, Any]]] = {
         "model": "tiny",
         "backoff_s": 0.001,
     },
+    "prefix": lambda request: {"width": 32, "heads": 2, "vocabulary": 400, "learning_rate": 4e-3, "folds": 2},
 }
 KINDS = {"object", "colour", "count", "size", "orientation", "style", "writing", "whole"}
 THINGS = {"en": ("car", "house", "tree", "dog"), "de": ("Auto", "Haus", "Baum", "Hund")}
