@@ -48,9 +48,7 @@ def list_decisions(
             [(*what, n) for what, n in counts.most_common()],
         )
         return
-    listed = sorted(rows, key=lambda row: (row["value"] is None, row["value"] or 0, row["decision_id"]))[
-        :limit
-    ]
+    listed = _each_text_first(opened, at, rows)[:limit]
     about = _about(opened, at, listed)
     if as_json:
         print_json([row | about[row["decision_id"]] for row in listed])
@@ -203,6 +201,24 @@ def _state(what: Literal["keep", "drop"], ids: list[str], lake: str | None, by: 
 
     snapshot = state_verdict(Statement(what, tuple(ids), by, comment), lake_uri(lake))
     say(f"{len(ids)} {'kept' if what == 'keep' else 'dropped'} by verdict ({snapshot.snapshot_id})")
+
+
+def _each_text_first(opened: Any, at: str | None, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return decisions by score, but one of each text before a second of any: a title pasted a thousand times is one line."""
+    by_score = sorted(
+        rows, key=lambda row: (row["value"] is None, row["value"] or 0, str(row["decision_id"]))
+    )
+    if not any(row["subject"] == "pair" for row in rows):
+        return by_score
+    pairs = opened.read("pairs", at=at, columns=["pair_id", "text_id"])
+    text_of = dict(zip(pairs["pair_id"].to_pylist(), pairs["text_id"].to_pylist(), strict=True))
+    seen: Counter[str] = Counter()
+    place = {}
+    for row in by_score:
+        text = text_of.get(row["subject_id"], row["subject_id"])
+        place[row["decision_id"]] = seen[text]
+        seen[text] += 1
+    return sorted(by_score, key=lambda row: place[row["decision_id"]])
 
 
 def _about(lake: Any, at: str | None, rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
