@@ -90,7 +90,7 @@ _WRITTEN = """
 CREATE TEMP VIEW written AS
 SELECT DISTINCT p.text_id FROM base_pairs p JOIN base_texts t USING (text_id)
 JOIN (SELECT media_id FROM now_sources WHERE present AND media_id IS NOT NULL) m USING (media_id)
-WHERE t.origin = 'synthetic' AND p.present
+WHERE t.origin = 'synthetic' AND t.generator IS NOT NULL AND p.present  -- a source may bring such texts too: those have none
 """
 _NOW_PAIRS = """
 WITH found AS (

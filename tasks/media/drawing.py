@@ -5,7 +5,6 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from xml.parsers import expat
-from xml.sax.saxutils import escape, quoteattr
 
 import resvg_py
 
@@ -85,6 +84,8 @@ def _inspected_xml(xml: bytes) -> tuple[str, tuple[int, int] | None]:
     in_script = 0
     size: tuple[int, int] | None = None
     written = 0
+
+    from xml.sax.saxutils import escape, quoteattr  # opens half of urllib, which pictures of dots do not need
 
     def write(text: str) -> None:
         nonlocal written

@@ -26,6 +26,7 @@ from tasks.sources._texts import Described, checked, decoded, described_json
 
 SIDECARS = (".json", ".txt")
 SIDECAR_MAX_BYTES = 1 << 20
+_NOTHING = Described()
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,8 @@ class Folder:
         if self.name_captions and not described.texts and not problem:
             stem = os.path.splitext(readable(entry.name))[0]
             words = re.sub(r"[_-]+", " ", stem).strip()
-            described = replace(described, texts=(ItemText(words, origin="file-name"),) if words else ())
+            texts = (ItemText(words, origin="file-name"),) if words else ()
+            described = replace(described, texts=texts) if sidecars else Described(texts=texts)
         stamps = "|".join(part.stamp for part in (entry, *sidecars))
         return _item(entry.locator, entry.uri, stamps, entry.size, described, problem, message)
 
@@ -129,6 +131,8 @@ class Folder:
         return _item(sidecars[0].locator, "", stamps, -1, described, problem, message)
 
     def _described(self, tree: "_Tree", sidecars: list["_Entry"]) -> tuple[Described, str, str]:
+        if not sidecars:  # most files, where there are many
+            return _NOTHING, "", ""
         facts, texts = Described(), []
         try:
             for sidecar in sidecars:
