@@ -82,11 +82,12 @@ FROM base_media m SEMI JOIN todo w USING (media_id)
 LEFT JOIN vectors v ON v.item_id = m.media_id LEFT JOIN said s USING (media_id)
 ORDER BY m.media_id
 """
-# What learners see: kept raw texts of usable roles, with vectors on both sides.
+# What learners see: kept raw texts of usable roles that no study of correspondence doubts, with vectors on both sides.
 _TRUSTED = """
 SELECT r.media_id, r.text_id, r.text, r.language, r.role FROM raw r
 JOIN base_media m USING (media_id)
 SEMI JOIN vectors a ON a.item_id = r.media_id SEMI JOIN vectors b ON b.item_id = r.text_id
+ANTI JOIN (SELECT subject_id FROM base_decisions WHERE active AND rule LIKE 'correspondence: %') d ON d.subject_id = r.pair_id
 WHERE r.usable AND r.kept IS NOT FALSE AND m.present AND m.kept IS NOT FALSE
 ORDER BY md5(r.pair_id) LIMIT {most}
 """

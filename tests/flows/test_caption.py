@@ -1,10 +1,12 @@
 """Captions written by a flow: judged, rewritten, refused, ranked, accounted for, and left standing by curations."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as pds
 import pytest
 from PIL import Image
 
@@ -15,7 +17,9 @@ from flows.review import state_verdict
 from schemas.errors import DataError, UnknownMethod
 from schemas.recipes import CaptionRecipe
 from schemas.source import Source
+from schemas.tables import DECISIONS
 from storage import lake as lakes
+from storage import rows as stored_rows
 from tasks.captioners import CAPTIONERS
 from tasks.captioners.contract import MAX_CHARS, Draft, Failure, Statement
 from tasks.review import Statement as Said
@@ -87,6 +91,21 @@ class Hostile(Plain):
 
 
 @dataclass(frozen=True)
+class Counting(Plain):
+    """Says how many pairs it learnt from."""
+
+    name: ClassVar[str] = "counting"
+    learns: ClassVar[bool] = True
+    pairs: int = 0
+
+    def learn(self, corpus):
+        return replace(self, pairs=len(corpus.pairs))
+
+    def one(self, medium):
+        return Draft(f"{self.pairs} squares", (Statement(f"{self.pairs} squares", "count", 1.0),))
+
+
+@dataclass(frozen=True)
 class Forgetful(Plain):
     """Forgets a medium."""
 
@@ -98,7 +117,7 @@ class Forgetful(Plain):
 
 @pytest.fixture(autouse=True)
 def known(monkeypatch):
-    for captioner in (Honest, Boastful, Hostile, Forgetful):
+    for captioner in (Honest, Boastful, Counting, Hostile, Forgetful):
         monkeypatch.setitem(CAPTIONERS, captioner.name, captioner)
 
 
@@ -325,3 +344,20 @@ def test_a_recipe_that_cannot_run_says_why_and_commits_nothing(curated, lake_dir
 def test_an_empty_lake_has_nothing_to_write_about(lake_dir):
     with pytest.raises(DataError, match="the lake is empty"):
         caption(asks("honest"), lake_dir)
+
+
+def test_learners_see_what_is_kept_and_not_doubted(curated, lake_dir, tmp_path):
+    raw = {row["text_id"] for row in rows(curated, "texts", origin="raw")}
+    doubted = next(row["pair_id"] for row in rows(curated, "pairs") if row["text_id"] in raw)
+    row = dict.fromkeys(DECISIONS.schema.names) | {
+        "decision_id": "by hand", "subject": "pair", "subject_id": doubted, "verdict": "flag", "active": True,
+        "rule": "correspondence: disputed",
+    }  # fmt: skip
+    table = stored_rows.with_digest(pa.Table.from_pylist([row], schema=DECISIONS.schema), DECISIONS)
+    with curated.writer() as writer:
+        writer.upsert(DECISIONS, pds.dataset(table))
+        writer.commit(tag="latest", recipe_digest=curated.head().recipe_digest, run_id="by hand")
+    caption(asks("counting", gates=[]), lake_dir)
+    drafts = rows(curated, "captions", active=True)
+    assert {draft["text"] for draft in drafts} == {"15 squares"}  # of the sixteen that came with a caption
+    assert len({draft["learned_from"] for draft in drafts}) == 1 and drafts[0]["learned_from"]
