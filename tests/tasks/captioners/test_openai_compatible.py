@@ -10,7 +10,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -426,6 +426,15 @@ def test_a_redirect_is_not_followed(status: int, endpoint: Any, method: Any, key
     assert len(endpoint.requests) == 1
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Python's own handler of Ctrl-C, whatever libraries in this process have put in its place."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupted_call_begins_nothing_more(
     endpoint: Any, method: Any, key: str, media: list[Medium]
 ) -> None:
