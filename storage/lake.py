@@ -271,6 +271,7 @@ class Writer:
         self.head = head
         self._touched: dict[str, int] = {}
         self._restored: dict[str, int] = {}
+        self._adopted: set[str] = set()
 
     def upsert(
         self, spec: TableSpec, staged: pds.Dataset, *, metadata: Mapping[str, str] | None = None
@@ -319,11 +320,12 @@ class Writer:
         dataset = self.lake.latest(table)
         if dataset is not None:
             self._touched[table] = dataset.version
+            self._adopted.add(table)
 
     def commit(self, *, tag: str | None, recipe_digest: str, run_id: str) -> Snapshot:
         """Name the new versions in one snapshot and move the tag.
 
-        Without a changed table and with the same recipe the newest snapshot is returned and nothing is written.
+        Without changed content and with the same recipe the newest snapshot is returned and none is written.
 
         Raises:
             LakeBusy: Another writer has committed since this one began.
@@ -341,6 +343,14 @@ class Writer:
             )
             digests[table] = rows.table_digest(dataset.to_batches(columns=["row_digest"]))
             counts[table] = dataset.count_rows()
+        same = head is not None and digests == head.digests and head.recipe_digest == recipe_digest
+        if (
+            head is not None and same and not self._adopted
+        ):  # changed and changed back: the next writer undoes it
+            self._touched = {}
+            if tag:
+                self.lake.move_tag(tag, head.snapshot_id, run_id=run_id)
+            return head
         snapshot = Snapshot(
             snapshot_id=versions.next_id(head),
             parent_id=head.snapshot_id if head else "",
@@ -374,7 +384,7 @@ class Writer:
                 snapshot.snapshot_id, version
             )
         self.lake.append_log(SNAPSHOTS, snapshot.as_row())
-        self.head, self._touched, self._restored = snapshot, {}, {}
+        self.head, self._touched, self._restored, self._adopted = snapshot, {}, {}, set()
 
     def _base(self, spec: TableSpec, metadata: Mapping[str, str] | None) -> lance.LanceDataset:
         """Return the table as the newest snapshot has it, undoing what a killed writer left behind."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.dataset as pds
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import LakeBusy, LakeError, NoSuchSnapshot, NoSuchTable
@@ -29,6 +29,13 @@ SESSIONS = st.lists(
 )
 
 
+@example(
+    sessions=[
+        ([{f"{0:032x}": "green"}], True),
+        ([{f"{0:032x}": "red"}, {f"{0:032x}": "green"}], True),  # there and back: nothing changed
+        ([{f"{0:032x}": "blue"}], True),
+    ]
+)
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(SESSIONS)
 def test_any_sequence_of_writers_ends_as_a_dictionary_does(sessions):
