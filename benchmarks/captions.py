@@ -15,6 +15,7 @@ Everything that could be chosen was chosen before the test was looked at. Vector
 
 import argparse
 import functools
+import hashlib
 import json
 import re
 import time
@@ -36,10 +37,9 @@ from benchmarks.lite_train import from_png, from_svg_file
 from benchmarks.measure import machine, table
 from schemas.batch import PairBatch
 from schemas.recipes import CaptionRecipe, MethodRef
-from tasks.assessors import ASSESSORS
-from tasks.assessors.contract import Drafts, Encode
+from tasks.assessors.contract import Encode
 from tasks.captioners import CAPTIONERS, _bridge, labels
-from tasks.captioners._reading import admitted, statements_of, without
+from tasks.captioners._reading import admitted, statements_of
 from tasks.captioners.contract import Captioner, Corpus, Draft, Failure, Known, Medium
 from tasks.catalog import build
 from tasks.encoders._lite_features import ImageFeatures, image_features
@@ -49,16 +49,16 @@ from tasks.heads.linear import Linear
 from tasks.losses.info_nce import InfoNCE
 from tasks.media.picture import difference_hash
 from tasks.metrics import Comparison, compare, compare_all, retrieval
-from tasks.negatives import REWRITERS
-from tasks.shards.caption import _note, _passed, _Written
 from tasks.shards.correspondence import Training
+from tasks.shards.drafts import CONFIDENCE, Judge, Judged
 from tasks.training.fit import Schedule, fit
 
-WRITERS = ("labels", "retrieve", "prefix", "translate")
+WRITERS = ("labels", "concepts", "retrieve", "prefix", "translate")
 RECIPE = CaptionRecipe(name="captions", captioners=(MethodRef(name="labels"),))
 TRAINING = Training()  # of the correspondence bench
 STEPS = 200  # of every head: more rows are not more training
 SHARES = (0.25, 0.5, 0.75)  # of the accepted texts
+READERS = ("keywords", "translate")  # of other texts of the medium
 DRAWN_ALIKE = 3  # bits of the difference hash, as curation has it
 FORWARDS: dict[str, tuple[ModuleType, str]] = {
     "labels": (labels, "image_features"),
@@ -73,7 +73,7 @@ class Stamps:
     Args:
         media: As captioners see them, without texts.
         caption: The English caption of each.
-        foreign: Captions in other languages.
+        foreign: Captions in other languages, or other texts that a captioner may read.
         pooled: (N, 1280) unit vectors of EfficientNet-Lite0.
         alike: (N,) number of the near-duplicates a picture is one of.
         group: (N,) number of pictures tied by near-duplicates or by one caption.
@@ -125,14 +125,13 @@ def stamps_of(manifest: Path, cache: Path) -> Stamps:
 def _features(
     ids: Sequence[str], pictures: Sequence[NDArray[np.uint8]], cache: Path
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    file = cache / "stamps_seen.npz"
+    file = cache / f"seen_{hashlib.sha256(chr(10).join(ids).encode()).hexdigest()[:12]}.npz"
     if file.is_file():
         with np.load(file) as kept:
-            if json.loads(str(kept["ids"])) == list(ids):
-                return kept["pooled"], kept["logits"]
+            return kept["pooled"], kept["logits"]
     seen = image_features(pictures)
     cache.mkdir(parents=True, exist_ok=True)
-    np.savez(file, ids=json.dumps(list(ids)), pooled=seen.pooled, logits=seen.logits)
+    np.savez(file, pooled=seen.pooled, logits=seen.logits)
     return seen.pooled, seen.logits
 
 
@@ -171,7 +170,7 @@ class Written:
         accepted: What passed the gates, as written or rewritten, by row.
         worth: Mean of the gates' scores of each accepted text, by row.
         rewritten: Rows whose accepted text is a rewritten one.
-        refused: Rows given up, by the gate that refused the first draft.
+        refused: What refused the last draft of a row that was given up: a gate, or its captioner's own doubt.
         silent: Rows without a draft.
         learn_s: Seconds to learn.
         write_s: Seconds to write, judging apart.
@@ -238,7 +237,7 @@ def written_by(
 ) -> Written:
     """Let a captioner learn from the few and write about the pool, and judge what it wrote."""
     captioner = build(CAPTIONERS, MethodRef(name=name))
-    reads = name == "translate"
+    reads = name in READERS
     start = time.perf_counter()
     captioner = captioner.learn(corpus_of(stamps, few, encode, foreign=reads))
     out = Written(learn_s=time.perf_counter() - start)
@@ -248,29 +247,21 @@ def written_by(
     ]
     said = _said(captioner, media, out)
     written = [
-        _Written(place, 0, draft, statements_of(draft))
+        Judged(place, 0, draft, statements_of(draft))
         for place, draft in enumerate(map(admitted, said))
         if isinstance(draft, Draft)
     ]
     out.silent = len(pool) - len(written)
     out.first = {int(pool[one.medium]): one.draft.text for one in written}
-    gallery = np.concatenate([few, pool])
-    judge(written, stamps, pool, gallery, encode)
-    again = []
-    for one in written:
-        if one.refused and (rewrite := rewritten(one)):
-            again.append(rewrite)
-        elif one.refused:
-            out.refused[int(pool[one.medium])] = one.refused.split(" ")[0]
-    judge(again, stamps, pool, gallery, encode)
-    for one in (*written, *again):
+    for one in judge_of(stamps, few, media, encode)(written):
         row = int(pool[one.medium])
-        if not one.refused:
+        if one.status == "accepted":
             out.accepted[row] = one.draft.text
             out.worth[row] = float(np.nanmean(list(one.scores.values())))
-        elif one.attempt == 2:
-            out.refused[row] = one.refused.split(" ")[0]
-    out.rewritten = [int(pool[one.medium]) for one in again if not one.refused]
+            if one.attempt > 1:
+                out.rewritten.append(row)
+        elif one.status == "refused":
+            out.refused[row] = one.refused_by
     return out
 
 
@@ -288,57 +279,17 @@ def _said(captioner: Captioner, media: Sequence[Medium], out: Written) -> list[D
     return said
 
 
-def judge(
-    written: Sequence[_Written],
-    stamps: Stamps,
-    pool: NDArray[np.int64],
-    gallery: NDArray[np.int64],
-    encode: Encode,
-) -> None:
-    """Score drafts by the default gates, and note which gate refuses one."""
-    if not written:
-        return
-    rows = [int(pool[one.medium]) for one in written]
-    place = {int(row): number for number, row in enumerate(gallery)}
-    vectors = np.stack([medium.vector for medium in stamps.media if medium.vector is not None])
-    empty: list[tuple[()]] = [()] * len(written)
-    drafts = Drafts(
-        texts=[one.draft.text for one in written],
-        phrases=[[statement.text for statement in one.statements] for one in written],
-        media_vec=vectors[rows],
-        gallery_vec=vectors[gallery],
-        own=np.array([place[row] for row in rows], np.int64),
+def judge_of(stamps: Stamps, few: NDArray[np.int64], media: Sequence[Medium], encode: Encode) -> Judge:
+    """Return who judges drafts about media of the pool by the default gates, among these and the few."""
+    every = [*(stamps.media[row] for row in few), *media]
+    return Judge(
+        recipe=RECIPE,
+        media=media,
+        raw=[()] * len(media),
+        gallery_vec=np.stack([medium.vector for medium in every if medium.vector is not None]),
+        own=np.arange(len(few), len(every)),
         encode=encode,
-        negatives=[_negatives(one.draft) for one in written],
-        evidence=empty,
-        generator=[""] * len(written),
-        raw=empty,
-        language=["en"] * len(written),
     )
-    for gate in RECIPE.gates:
-        found = build(ASSESSORS, gate.method)(drafts)
-        for number, one in enumerate(written):
-            _note(one, gate, found, number)
-
-
-def _negatives(draft: Draft) -> list[str]:
-    made = [
-        rewrite.text
-        for ref in RECIPE.rewriters
-        for rewrite in build(REWRITERS, ref)([draft.text], facts=[dict(draft.facts)])
-    ]
-    return sorted(set(made) - {draft.text})
-
-
-def rewritten(one: _Written) -> _Written | None:
-    """Return a new draft of one refused that says only what passed; None where nothing changes or is left."""
-    passed = _passed(one, RECIPE.gates)
-    if len(passed) == len(one.statements):
-        return None
-    draft = without(one.draft, passed)
-    if isinstance(draft, Failure) or draft.text == one.draft.text:
-        return None
-    return _Written(one.medium, one.captioner, draft, draft.statements, attempt=2)
 
 
 Rows = list[tuple[int, str]]  # of the stamps, and what is said of it
@@ -501,12 +452,13 @@ def one_seed(
 
 def fate(one: Written, pool: int) -> dict[str, float]:
     """Return what became of a captioner's drafts as shares of the pool, and how fast it was."""
-    gates = list(one.refused.values())
+    refused_by = list(one.refused.values())
+    names = [CONFIDENCE, *(gate.method.name for gate in RECIPE.gates)]
     return {
         "no draft": one.silent / pool,
         "accepted as written": (len(one.accepted) - len(one.rewritten)) / pool,
         "accepted rewritten": len(one.rewritten) / pool,
-        **{f"refused by {gate.method.name}": gates.count(gate.method.name) / pool for gate in RECIPE.gates},
+        **{f"refused by {name}": refused_by.count(name) / pool for name in names},
         "seconds to learn": one.learn_s,
         "media a second": pool / one.write_s,
         "share in the model": one.forward_s / one.write_s,

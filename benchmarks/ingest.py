@@ -21,9 +21,10 @@ from schemas.settings import DecodeLimits
 
 
 def recipe(images: Path, *, thumbnail_px: int = 0) -> dict[str, object]:
-    """Return the curation that does the plain loop's job."""
+    """Return the curation that does the plain loop's job; with thumbnails the snapshot is checked too, as by default."""
     return {
         "name": "bench",
+        **({} if thumbnail_px else {"quality": None}),
         "sources": [
             {"name": "images", "kind": "folder", "location": str(images), "options": {"name_captions": False}}
         ],
@@ -46,13 +47,27 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--limit", type=int, default=0, help="use only this many images")
+    parser.add_argument(
+        "--encoder", default="lite", help="of the whole job that is run again; empty: none is"
+    )
+    parser.add_argument(
+        "--only-again", action="store_true", help="only the whole job, and what running it again costs"
+    )
     args = parser.parse_args()
     print(machine())
     with tempfile.TemporaryDirectory(prefix="xmodal-bench-") as scratch:
         work = Path(scratch)
         images = copied(args.images, work / "images", args.limit)
         n = len(list(images.rglob("*.png")))
-        print(f"{n} images, {sum(p.stat().st_size for p in images.rglob('*.png')) / 1e6:.0f} MB\n")
+        print(
+            f"{n} images, {sum(p.stat().st_size for p in images.rglob('*.png')) / 1e6:.0f} MB\n", flush=True
+        )
+        whole = recipe(images, thumbnail_px=320) | {"encoder": {"name": args.encoder}}
+        if args.only_again:
+            _print_again(
+                images, work, {f"with {args.encoder}": (whole, _curate(whole, work, "whole"), "whole")}
+            )
+            return
         loop = [sys.executable, "-m", "benchmarks.plain", str(images)]
         limit = ["--max-pixels", str(DecodeLimits().max_pixels)]
         plain, limited, xmodal = [], [], []
@@ -70,7 +85,13 @@ def main() -> None:
                 "xmodal, thumbnails": thumbnails,
             },
         )
-        _print_again(images, work, xmodal[-1], f"x{args.rounds - 1}")
+        again = {
+            "without thumbnails": (recipe(images), xmodal[-1], f"x{args.rounds - 1}"),
+            "as by default": (recipe(images, thumbnail_px=320), thumbnails[-1], "thumbs"),
+        }
+        if args.encoder:
+            again[f"with {args.encoder}"] = (whole, _curate(whole, work, "whole"), "whole")
+        _print_again(images, work, again)
         _print_memory(images, work, n)
 
 
@@ -116,35 +137,36 @@ def _said(cost: Cost) -> dict[str, Any]:
 def _job_s(cost: Cost) -> float:
     """Seconds of the job itself: the loop with its pool, or the flow's steps with its cluster."""
     said = _said(cost)
-    return float(said.get("steps_wall_s", said.get("wall_s")))
+    return float(said["steps_wall_s"] if "steps_wall_s" in said else said["wall_s"])
 
 
-def _print_again(images: Path, work: Path, first: Cost, name: str) -> None:
-    base = json.loads(first.output.splitlines()[-1])
-    same = _curate(recipe(images), work, name)
-    paths = sorted(images.rglob("*.png"))
-    for path in random.Random(0).sample(paths, len(paths) // 100):
-        data = path.read_bytes()
-        path.write_bytes(data + b"\0")  # after the end mark: other bytes, the same picture
-    changed = _curate(recipe(images), work, name)
+def _print_again(images: Path, work: Path, jobs: dict[str, tuple[dict[str, object], Cost, str]]) -> None:
+    """Run each job again on the same files, and then three times with one file in a hundred changed."""
     rows: list[list[object]] = []
-    for what, cost in (("first run", first), ("nothing changed", same), ("1 % changed", changed)):
-        said = json.loads(cost.output.splitlines()[-1])
-        start = said["import_cpu_s"]
-        share = said["steps_cpu_s"] / base["steps_cpu_s"]
-        rows.append([
-            what, said["status"], f"{said['steps_cpu_s']:.2f}", f"{share:.1%}", f"{cost.cpu_s:.1f}",
-            f"{cost.cpu_s - said['steps_cpu_s']:.1f}", f"{start:.1f}",
-        ])  # fmt: skip
+    for job, (wanted, first, lake) in jobs.items():
+        base = _said(first)["steps_cpu_s"]
+        runs = [("first run", first), ("nothing changed", _curate(wanted, work, lake))]
+        before: dict[Path, tuple[bytes, os.stat_result]] = {}
+        for seed in range(3):
+            paths = sorted(images.rglob("*.png"))
+            for path in random.Random(f"{job} {seed}").sample(paths, len(paths) // 100):
+                before.setdefault(path, (path.read_bytes(), path.stat()))
+                path.write_bytes(
+                    path.read_bytes() + b"\0"
+                )  # after the end mark: other bytes, the same picture
+            runs.append(("1 % changed", _curate(wanted, work, lake)))
+        for what, cost in runs:
+            said = _said(cost)
+            rows.append([
+                job, what, said["status"], f"{said['steps_cpu_s']:.2f}", f"{said['steps_cpu_s'] / base:.1%}",
+                f"{cost.cpu_s:.1f}", f"{cost.cpu_s - said['steps_cpu_s']:.1f}", f"{said['import_cpu_s']:.1f}",
+            ])  # fmt: skip
+        for path, (data, stat) in before.items():  # the next job starts from files as they were
+            path.write_bytes(data)
+            os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     columns = [
-        "",
-        "status",
-        "CPU s of steps",
-        "of first",
-        "CPU s of process tree",
-        "outside steps",
-        "of which imports",
-    ]
+        "job", "", "status", "CPU s of steps", "of first", "CPU s of process tree", "outside steps", "of which imports",
+    ]  # fmt: skip
     print(table(columns, rows) + "\n")
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from prefect import flow
 
@@ -12,6 +11,7 @@ from flows.runners import workers
 from schemas.digests import params_digest
 from schemas.settings import Settings
 from storage import lake as lakes
+from storage.scratch import scratch
 from tasks import bench
 from tasks.shards.correspondence import Found, run_cell
 
@@ -29,7 +29,7 @@ def bench_correspondence(plan: bench.Plan, lake: str, out: Path | None = None) -
         out: Folder of the figures; none are drawn without it.
     """
     digests: dict[str, str] = {}
-    with TemporaryDirectory(prefix="xmodal-bench-") as folder, workers(Settings()) as pool:
+    with scratch("bench") as folder, workers(Settings()) as pool:
         paths = {name: Path(folder) / f"{name}.npz" for name in plan.corpora}
         for name, path in paths.items():
             place = f"{lake.rstrip('/')}/{bench.CORPORA[name].source}"

@@ -2,14 +2,17 @@
 
 from prefect import flow
 
+from flows import hold
 from flows.session import session
 from schemas.recipes import CaptionRecipe
 from storage.versions import Snapshot
 from tasks import caption as work
+from tasks import serve
 from tasks.shards.caption import CaptionRun
 
 
 @flow(name="caption")
+@hold.rebased
 def caption(recipe: CaptionRecipe, lake: str | None = None) -> Snapshot:
     """Run a recipe of captions on the lake's newest snapshot. Running it again changes nothing.
 
@@ -20,4 +23,4 @@ def caption(recipe: CaptionRecipe, lake: str | None = None) -> Snapshot:
     with session(recipe, lake, flow="caption", kind=CaptionRun) as (job, writer):
         asked = work.learn(job, work.plan(job))
         asked = work.describe(job, asked)
-        return work.commit(job, asked, writer)
+        return serve.commit(job, asked, writer)

@@ -2,13 +2,15 @@
 
 from prefect import flow
 
+from flows import hold
 from flows.session import session
 from schemas.recipes import CurationRecipe
 from storage.versions import Snapshot
-from tasks import correspond, decide, embed, ingest, merge, publish, score, screen
+from tasks import correspond, decide, embed, ingest, merge, publish, score, screen, show
 
 
 @flow(name="curate")
+@hold.rebased
 def curate(recipe: CurationRecipe, lake: str | None = None, replay: tuple[str, ...] = ()) -> Snapshot:
     """Run one recipe end to end. Running it again changes nothing.
 
@@ -20,7 +22,7 @@ def curate(recipe: CurationRecipe, lake: str | None = None, replay: tuple[str, .
     with session(recipe, lake, replay=replay, flow="curate") as (job, writer):
         planned = ingest.plan(job)
         if job.is_unchanged(planned):
-            return publish.unchanged(job)
+            return show.show(job, publish.unchanged(job))
         inspected = ingest.inspect(job, planned)
         merged = merge.merge(job, inspected)
         screened = screen.screen(job, merged)
@@ -29,4 +31,4 @@ def curate(recipe: CurationRecipe, lake: str | None = None, replay: tuple[str, .
         judged = score.judge(job, embedded)
         judged = correspond.study(job, embedded, judged)
         decided = decide.pairs(job, judged)
-        return publish.commit(job, decided, embedded, writer)
+        return show.show(job, publish.commit(job, decided, embedded, writer))

@@ -2,6 +2,7 @@
 
 from prefect import flow
 
+from flows import hold
 from flows.session import session
 from schemas.recipes import CurationRecipe
 from storage.versions import Snapshot
@@ -9,6 +10,7 @@ from tasks import decide, ingest, merge, publish
 
 
 @flow(name="ingest")
+@hold.rebased
 def ingest_sources(recipe: CurationRecipe, lake: str | None = None, replay: tuple[str, ...] = ()) -> Snapshot:
     """Take in what the recipe's sources hold; its filters, encoder and pair rules are left for a curation.
 

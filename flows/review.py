@@ -2,6 +2,7 @@
 
 from prefect import flow
 
+from flows import hold
 from flows.session import session
 from schemas.errors import LakeError
 from schemas.recipes import CurationRecipe
@@ -11,6 +12,7 @@ from tasks import publish, review
 
 
 @flow(name="review")
+@hold.rebased
 def state_verdict(statement: review.Statement, lake: str) -> Snapshot:
     """State a verdict, or withdraw one. Later curations of the lake honour it.
 
@@ -51,7 +53,7 @@ def undo_run(lake: lakes.Lake, run_id: str) -> Snapshot:
     if head is not None and head.snapshot_id != written.snapshot_id:
         raise LakeError(
             f"{head.snapshot_id} was committed since {run_id} wrote {written.snapshot_id}; undoing that run alone would "
-            f"undo it too. `xmodal restore {written.parent_id}` does, if that is meant"
+            f"undo it too. `xmodal versions restore {written.parent_id}` does, if that is meant"
         )
     if not written.parent_id:
         raise LakeError(f"{run_id} wrote the first snapshot; there is nothing before it")

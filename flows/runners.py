@@ -7,6 +7,8 @@ from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, TypeVar
 
+from flows.ephemeral import guard
+from schemas.errors import ServiceError
 from schemas.settings import Settings
 
 if TYPE_CHECKING:
@@ -71,7 +73,8 @@ class DaskWorkers:
             yield result
 
     def _spread(self, function: Callable[[T], R], shards: Sequence[T], gpu: bool) -> Iterator[R]:
-        from distributed import as_completed
+        from distributed import CancelledError, as_completed
+        from distributed.comm.core import CommClosedError
 
         client = self._connected()
         has_gpu = any(
@@ -79,8 +82,19 @@ class DaskWorkers:
         )
         resources = {"GPU": 1} if gpu and has_gpu else None
         futures = client.map(function, shards, pure=False, retries=RETRIES, resources=resources)
-        for future in as_completed(futures, loop=client.loop):
-            yield future.result()
+        done = iter(as_completed(futures, loop=client.loop))
+        while True:
+            try:
+                future = next(done)
+                result = future.result()
+            except StopIteration:
+                return
+            except (CancelledError, CommClosedError) as error:
+                raise ServiceError(
+                    "the Dask scheduler is gone, and with it what was under way; what was done is kept: start the "
+                    "cluster anew, or unset XMODAL_DASK, and run again"
+                ) from error
+            yield result
             future.release()
 
     def _connected(self) -> "Client":
@@ -97,6 +111,7 @@ class DaskWorkers:
 @contextmanager
 def workers(settings: Settings) -> Iterator[DaskWorkers]:
     """Offer workers for the length of a run; what was started is stopped at its end."""
+    guard()
     with ExitStack() as stack:
         yield DaskWorkers(settings, stack)
 
@@ -110,6 +125,11 @@ def _local_cluster(settings: Settings, stack: ExitStack) -> str:
     config = {
         "distributed.nanny.pre-spawn-environ": _WORKER_ENVIRONMENT,
         "distributed.worker.profile.enabled": False,  # samples stacks a hundred times a second, for nobody
+        # Each of these wakes a thread that takes the interpreter from a model; together they cost it five per cent.
+        "distributed.admin.tick.interval": "500ms",
+        "distributed.admin.tick.cycle": "10s",
+        "distributed.admin.system-monitor.interval": "5s",
+        "distributed.worker.memory.monitor-interval": "500ms",
     }
     stack.enter_context(dask.config.set(config))
     cluster = stack.enter_context(

@@ -1,15 +1,19 @@
 """What every flow opens first: the lake's one writer, the run's address, its ledger and its workers."""
 
+import errno
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-from flows.runners import workers
+from flows import hold
+from flows.runners import report_progress, workers
+from schemas.errors import LakeBusy, LakeError, Overtaken
 from schemas.recipes import CaptionRecipe, CurationRecipe
 from schemas.settings import DecodeLimits, FetchLimits, Settings
 from storage import lake as lakes
-from storage import workbench
-from storage.lake import Writer
+from storage import running, workbench
+from storage.lake import Lake, Writer
+from storage.running import Board
 from tasks import publish
 from tasks.catalog import build
 from tasks.encoders import ENCODERS
@@ -37,10 +41,12 @@ def session(
 
     Raises:
         LakeBusy: Another run is writing to the lake.
+        LakeError: A disk is full.
+        Overtaken: It failed, and another run has taken the lake meanwhile: its staged files may have gone with that one.
     """
     settings = Settings()
     opened = lakes.open(lake or settings.lake)
-    with opened.writer() as writer, workers(settings) as pool, workbench.database():
+    with hold.writer(opened) as writer, workers(settings) as pool, workbench.database():
         run = kind(
             run_id=new_run_id(time.time()),
             recipe=recipe,  # type: ignore[arg-type]  # the kind says which recipe it takes
@@ -58,9 +64,57 @@ def session(
             flow=flow,
         )
         publish.record_missing(run)
-        job = Job(run, Ledger(), pool)
+        with shown(opened, run) as board:
+            job = Job(run, Ledger(board), pool)
+            try:
+                yield job, writer
+            except Exception as error:
+                with suppress(
+                    Exception
+                ):  # where a disk is full or a store is gone, that cannot be written down either
+                    publish.record(job, None, message=f"{type(error).__name__}: {error}"[:2000])
+                if not isinstance(error, LakeBusy) and is_overtaken(writer):
+                    raise Overtaken(
+                        f"another run has committed to {opened.uri} meanwhile; run again"
+                    ) from error
+                if is_full(error):
+                    raise LakeError(
+                        f"no room is left where {opened.uri} or temporary files lie: free some and run again; what this "
+                        f"run has staged is kept, and readers see what they saw before"
+                    ) from error
+                raise
+
+
+@contextmanager
+def shown(lake: Lake, run: Run) -> Iterator[Board]:
+    """Let whoever looks at the lake see what the run does, beside what its caller shows."""
+    told = report_progress.get()
+    with running.board(lake, run.run_id, run.flow, run.recipe.name) as board:
+
+        def report(label: str, done: int, total: int) -> None:
+            told(label, done, total)
+            board.progress(label, done, total)
+
+        token = report_progress.set(report)
         try:
-            yield job, writer
-        except Exception as error:
-            publish.record(job, None, message=f"{type(error).__name__}: {error}"[:2000])
-            raise
+            yield board
+        finally:
+            report_progress.reset(token)
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether something failed for want of room: Lance says so in words, the system by a number."""
+    return "No space left on device" in str(error) or getattr(error, "errno", None) in (
+        errno.ENOSPC,
+        errno.EDQUOT,
+    )
+
+
+def is_overtaken(writer: Writer) -> bool:
+    """Whether somebody else has committed since the writer began or last committed; only on an object store."""
+    if writer.lake.place.is_local:
+        return False
+    with suppress(Exception):
+        head = writer.lake.head()
+        return (head and head.snapshot_id) != (writer.head and writer.head.snapshot_id)
+    return False

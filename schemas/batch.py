@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from tempfile import TemporaryFile
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+_CHUNK = 8192  # vectors copied at once
 
 _PER_PAIR = ("group", "label", "media_key", "text_key", "verdict", "weight")
 
@@ -15,7 +18,7 @@ class PairBatch:
     """N media-text pairs, row i of every array being pair i.
 
     Args:
-        media_vec: (N, Dm) unit vectors, float32.
+        media_vec: (N, Dm) unit vectors, float32; may be mapped from a file, so read them in chunks.
         text_vec: (N, Dt) unit vectors, float32.
         group: (N,) integers; pairs of one group show the same thing (near-duplicates), so they are never each
             other's negatives and never split between folds. None: each its own.
@@ -77,9 +80,20 @@ class PairBatch:
         """Return the same media with the text of row `order[i]` at row i; what is said of pairs is dropped."""
         return replace(
             self,
-            text_vec=self.text_vec[order],
+            text_vec=_reordered(self.text_vec, order),
             text_key=None if self.text_key is None else self.text_key[order],
             texts=None if self.texts is None else [self.texts[int(row)] for row in order],
             verdict=None,
             weight=None,
         )
+
+
+def _reordered(vectors: NDArray[np.float32], order: NDArray[np.integer]) -> NDArray[np.float32]:
+    """Return rows in another order; where they were mapped from a file, so are the result's, which has no name."""
+    if not isinstance(vectors, np.memmap) or not len(order):
+        return vectors[order]
+    with TemporaryFile(prefix="xmodal-vectors-") as file:
+        mapped: NDArray[np.float32] = np.memmap(file, np.float32, "w+", shape=(len(order), vectors.shape[1]))
+    for start in range(0, len(order), _CHUNK):
+        mapped[start : start + _CHUNK] = vectors[order[start : start + _CHUNK]]
+    return mapped

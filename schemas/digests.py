@@ -3,7 +3,7 @@
 import hashlib
 import json
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 
@@ -19,11 +19,23 @@ def text_digest(text: str, language: str, origin: str) -> str:
 
 def key(*parts: str) -> str:
     """Return 32 hex digits that name these parts in this order."""
+    return key_of(parts)
+
+
+def key_of(parts: Iterable[str]) -> str:
+    """Return what `key` does of parts that come one by one: only a few of them are in memory."""
     digest = hashlib.sha256()
+    pending: list[bytes] = []
     for part in parts:
         encoded = part.encode("utf-8", "surrogatepass")
-        digest.update(len(encoded).to_bytes(8, "big"))  # lengths keep ("ab", "c") apart from ("a", "bc")
-        digest.update(encoded)
+        pending += (
+            len(encoded).to_bytes(8, "big"),
+            encoded,
+        )  # lengths keep ("ab", "c") apart from ("a", "bc")
+        if len(pending) >= 128:  # one update of many bytes costs a fifth of many of a few
+            digest.update(b"".join(pending))
+            pending.clear()
+    digest.update(b"".join(pending))
     return digest.hexdigest()[:32]
 
 

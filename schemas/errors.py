@@ -9,10 +9,15 @@ XmodalError
 ├── SourceError              a whole source cannot be listed
 ├── CorpusError              a corpus cannot be fetched or fails its check
 ├── EncoderError             weights are missing, changed or do not fit the table
+├── SqlError                 a statement is wrong, or went over a limit
+│   └── SqlRefused           it asks for what statements here may not do
+├── ServiceError             a process that serves does not start, or cannot be reached
 └── LakeError                the lake cannot do what was asked
     ├── NoSuchTable
     ├── NoSuchSnapshot
-    └── LakeBusy
+    ├── LakeBusy
+    │   └── Overtaken        the run lost the lake to another one; running it again starts from there
+    └── LakeDamaged          files of the lake are missing or are not what was written
 """
 
 from collections.abc import Iterable
@@ -117,6 +122,18 @@ class EncoderError(XmodalError):
     """An encoder's weights are missing, changed, or do not fit the table."""
 
 
+class SqlError(XmodalError):
+    """A statement is wrong, or went over a limit."""
+
+
+class SqlRefused(SqlError):
+    """A statement asks for what statements here may not do: write, attach, read files or the environment ..."""
+
+
+class ServiceError(XmodalError):
+    """A process that serves (Prefect, a worker, the dashboard) does not start, or cannot be reached."""
+
+
 class LakeError(XmodalError):
     """The lake cannot do what was asked."""
 
@@ -131,3 +148,11 @@ class NoSuchSnapshot(LakeError):
 
 class LakeBusy(LakeError):
     """Another process is writing to the lake."""
+
+
+class Overtaken(LakeBusy):
+    """Another process has written to the lake since this one began; what this one did must be done anew."""
+
+
+class LakeDamaged(LakeError):
+    """Files of the lake are missing, cut short or changed."""

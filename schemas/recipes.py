@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from schemas import yaml_text
 from schemas.digests import params_digest
 from schemas.errors import RecipeError
+from schemas.quality import QualityRecipe
 
 
 class _Frozen(BaseModel):
@@ -142,6 +143,7 @@ class CurationRecipe(_Frozen):
         encoder: Maps media and texts to one space; none: no embeddings, no pair rules.
         pair_rules: Rules on the correspondence of pairs, in order.
         correspondence: How mismatched pairs are found and treated, after the rules; none: they are not.
+        quality: What the snapshot is expected to be before the tag moves to it; none: it is not checked.
         tag: Tag that moves to the new snapshot.
         shard_rows: Items in a shard.
     """
@@ -154,6 +156,7 @@ class CurationRecipe(_Frozen):
     encoder: MethodRef | None = None
     pair_rules: tuple[Rule, ...] = ()
     correspondence: CorrespondenceRecipe | None = None
+    quality: QualityRecipe | None = QualityRecipe()
     tag: str = "latest"
     shard_rows: int = Field(256, ge=1)
 
@@ -171,8 +174,14 @@ class CurationRecipe(_Frozen):
 
     @property
     def digest(self) -> str:
-        """Digest over everything that can change the result; not names, places, tag or shard size."""
-        left_out: Any = {"name": True, "tag": True, "shard_rows": True, "sources": {"__all__": {"location"}}}
+        """Digest over everything that can change the result; not names, places, checks, tag or shard size."""
+        left_out: Any = {
+            "name": True,
+            "tag": True,
+            "shard_rows": True,
+            "quality": True,
+            "sources": {"__all__": {"location"}},
+        }
         return params_digest(self.model_dump(mode="json", exclude=left_out))
 
 
@@ -300,6 +309,42 @@ class TrainRecipe(_Frozen):
     tag: str = "latest"
 
 
+class IndexRecipe(_Frozen):
+    """When vectors get an index, and how good it must be.
+
+    Recall is measured against full comparison, on vectors of the table that are not found themselves: those of texts
+    look for media and the other way, and each side for its own.
+
+    Args:
+        at_least_rows: Vectors of a side from which the table gets an index; it loses it again below half of that.
+        floor: Least recall at 10 and at 100; below it search compares everything, and maintenance raises an alert.
+        margin: A setting is taken from this much above the floor, where there is one.
+        kinds: Kinds of index, in order; the next is built where one does not reach the floor.
+        queries: Queries a direction.
+        probes: Partitions looked at, to choose from.
+        refine: Candidates looked at closely, as multiples of what is wanted, to choose from.
+        retrain_at: Share of rows added since training from which the index is trained anew rather than extended.
+        seed: Of the choice of queries.
+    """
+
+    at_least_rows: int = Field(50_000, ge=2)
+    floor: float = Field(0.95, gt=0, le=1)
+    margin: float = Field(0.01, ge=0, lt=1)
+    kinds: tuple[Literal["IVF_RQ", "IVF_FLAT"], ...] = Field(("IVF_RQ", "IVF_FLAT"), min_length=1)
+    queries: int = Field(100, ge=1)
+    probes: tuple[int, ...] = Field((5, 10, 20, 50, 100), min_length=1)
+    refine: tuple[int, ...] = Field((3, 10, 30), min_length=1)
+    retrain_at: float = Field(0.5, gt=0)
+    seed: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        for name in ("probes", "refine"):
+            if min(getattr(self, name)) < 1:
+                raise ValueError(f"{name} are at least 1; found {min(getattr(self, name))}")
+        return self
+
+
 _R = TypeVar("_R", bound=_Frozen)
 
 
@@ -325,11 +370,13 @@ def load(path: str | Path, model: type[_R]) -> _R:
     """
     path = Path(path)
     try:
-        return model.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        found = yaml_text.read(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise RecipeError(f"no recipe at {path}; `xmodal methods --recipes` lists those that ship") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path} is not YAML: {error}") from error
+    except ValueError as error:
+        raise RecipeError(f"{path} is not YAML that can be taken: {error}") from error
+    try:
+        return model.model_validate(found)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "recipe"

@@ -10,11 +10,19 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class Settings(BaseSettings):
     """Per deployment; every field is `XMODAL_<NAME>` in the environment or `.env`."""
 
-    model_config = SettingsConfigDict(env_prefix="XMODAL_", env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="XMODAL_", env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
+    )
 
     lake: str = Field("lake", description="Folder or object-store URL of the lake.")
     cache: Path = Field(
-        Path.home() / ".cache" / "xmodal", description="Fetched corpora and thumbnails of search results."
+        Path.home() / ".cache" / "xmodal",
+        description="Fetched corpora, thumbnails of results, and what searches need on local disk: vectors, words, "
+        "selections. May be deleted.",
+    )
+    state: Path = Field(
+        Path.home() / ".local" / "state" / "xmodal",
+        description="What `xmodal up` started: pid files, logs, Prefect's database.",
     )
     media: Literal["reference", "store"] = Field(
         "reference", description="Leave media where they are, or copy their bytes by digest into the lake."
@@ -30,8 +38,15 @@ class Settings(BaseSettings):
     )
     gpus: int = Field(0, ge=0, description="GPU slots per worker of the local cluster.")
     worker_memory: str = Field("auto", description="Memory limit of a local worker, e.g. '4GiB'.")
+    wait_s: float = Field(
+        0.0, ge=0, description="How long a run waits for a lake that another run holds, before exit code 3."
+    )
     allow_private_addresses: bool = Field(
         False, description="Let URL sources reach private and loopback hosts."
+    )
+    token: str | None = Field(
+        None,
+        description="Secret that `xmodal dashboard` and `xmodal serve` ask for; needed to listen beyond this machine.",
     )
 
 

@@ -242,6 +242,9 @@ DIVISIONS = TableSpec(
             pa.field("disputed", pa.int64()),
             pa.field("noisy", pa.int64()),
             pa.field("reliability", pa.string()),  # JSON [{said, found, n}]: P(true) said and found, by bin
+            pa.field(
+                "components", pa.string()
+            ),  # JSON: the scores by bin and the two kinds in them; `tasks.correspond`
             pa.field("active", pa.bool_()),
             pa.field("run_id", pa.string()),
         ]
@@ -257,6 +260,7 @@ DIVISIONS = TableSpec(
             "disputed",
             "noisy",
             "reliability",
+            "components",
             "run_id",
         }
     ),
@@ -347,7 +351,7 @@ SERVED = TableSpec(
     "served",
     pa.schema(
         [
-            _key("served_id"),  # key(media_id, use, text_id)
+            _key("served_id"),  # MD5 of media_id, use and text_id with a blank between: made in SQL
             pa.field("media_id", pa.string()),
             pa.field("text_id", pa.string()),
             pa.field("use", pa.string()),  # search | training | display, or what the recipe names
@@ -432,6 +436,55 @@ def embeddings(table: str, dim: int) -> TableSpec:
         ),
         key="item_id",
         derived=frozenset({"vector", "run_id"}),
+    )
+
+
+def tokens(table: str, dim: int) -> TableSpec:
+    """Spec of a table of token vectors: what items are compared by part by part, and one vector to find them by.
+
+    Args:
+        table: "tokens_<name>".
+        dim: d, width of the vectors.
+    """
+    return TableSpec(
+        table,
+        pa.schema(
+            [
+                _key("item_id"),  # media_id or text_id
+                pa.field("side", pa.string()),  # media | text
+                pa.field("modality", pa.string()),
+                pa.field("encoder_digest", pa.string()),  # of what made the tokens, heads included
+                pa.field("vector", pa.list_(pa.float32(), dim)),  # of the whole, unit length
+                pa.field("tokens", pa.list_(pa.list_(pa.float32(), dim))),  # unit length each, in order
+                pa.field("run_id", pa.string()),
+            ]
+        ),
+        key="item_id",
+        derived=frozenset({"vector", "tokens", "run_id"}),
+    )
+
+
+def codes(table: str, bits: int) -> TableSpec:
+    """Spec of a table of binary codes of both sides; their length is part of the type.
+
+    Args:
+        table: "codes_<name>".
+        bits: Of a code; a multiple of 8.
+    """
+    return TableSpec(
+        table,
+        pa.schema(
+            [
+                _key("item_id"),  # media_id or text_id
+                pa.field("side", pa.string()),  # media | text
+                pa.field("modality", pa.string()),
+                pa.field("coder_digest", pa.string()),  # of the coder's state and of the encoders behind it
+                pa.field("code", pa.list_(pa.uint8(), bits // 8)),  # the first bit is the highest
+                pa.field("run_id", pa.string()),
+            ]
+        ),
+        key="item_id",
+        derived=frozenset({"code", "run_id"}),
     )
 
 
@@ -522,6 +575,70 @@ METRICS = TableSpec(
     key="metric_id",
 )
 
+# One row per measurement of an index over vectors. A row speaks of the index whose parts it names, in any snapshot.
+INDEXES = TableSpec(
+    "indexes",
+    pa.schema(
+        [
+            _key("measure_id"),
+            pa.field("table", pa.string()),
+            pa.field(
+                "parts", pa.string()
+            ),  # identities of its parts, sorted, joined by commas; "" if dropped
+            pa.field("kind", pa.string()),  # IVF_RQ | IVF_FLAT
+            pa.field("action", pa.string()),  # built | extended | measured | dropped
+            pa.field(
+                "settings", pa.string()
+            ),  # JSON [{side, depth, filtered, nprobes, refine, recall, ... ms}]
+            pa.field("floor", pa.float64()),  # recall the recipe asks for
+            pa.field("recall", pa.float64()),  # at 10, the worst of the directions; null: not measured
+            pa.field("recall_filtered", pa.float64()),  # the same, one row in ten passing
+            pa.field("p50_exact_ms", pa.float64()),
+            pa.field("p50_index_ms", pa.float64()),
+            pa.field("rows_trained", pa.int64()),  # when it was last trained rather than extended
+            pa.field("rows_covered", pa.int64()),
+            pa.field("build_s", pa.float64()),
+            pa.field("size_bytes", pa.int64()),
+            pa.field("alert", pa.string()),  # what is wrong with it; "" if nothing is
+            pa.field("active", pa.bool_()),  # false: dropped
+            pa.field("snapshot_id", pa.string()),  # that it was measured for
+            pa.field("run_id", pa.string()),
+            pa.field("measured_at", TIME),
+        ]
+    ),
+    key="measure_id",
+)
+
+# One row per expectation and table of a check: what was found of a snapshot, and whether that was good enough.
+QUALITY = TableSpec(
+    "quality",
+    pa.schema(
+        [
+            _key("quality_id"),  # key(snapshot_id, suite_digest, table, name, when)
+            pa.field("snapshot_id", pa.string()),
+            pa.field("suite_digest", pa.string()),  # over the suite; a snapshot is checked once by each
+            pa.field("run_id", pa.string()),
+            pa.field("against", pa.string()),  # snapshot that drift is measured against; "" without one
+            pa.field("table", pa.string()),
+            pa.field("name", pa.string()),  # as recipes call it
+            pa.field("expectation", pa.string()),  # as Great Expectations calls it
+            pa.field("column", pa.string()),
+            pa.field("parameters", pa.string()),  # JSON
+            pa.field("severity", pa.string()),  # critical | warning
+            pa.field("status", pa.string()),  # passed | failed | raised | skipped
+            pa.field("observed", pa.float64()),  # null: nothing was measured
+            pa.field("threshold", pa.string()),  # e.g. "at_most 0.5"
+            pa.field("rows", pa.int64()),  # looked at, without nulls where nulls do not count
+            pa.field("unexpected", pa.int64()),  # of them; null where no row is at fault by itself
+            pa.field("share", pa.float64()),  # unexpected / rows
+            pa.field("offending", STRINGS),  # ids of at most 20 of them
+            pa.field("reason", pa.string()),  # what was found, in words: why it failed, raised or was skipped
+            pa.field("checked_at", TIME),
+        ]
+    ),
+    key="quality_id",
+)
+
 CONTENT: dict[str, TableSpec] = {
     spec.name: spec
     for spec in (
@@ -541,12 +658,14 @@ CONTENT: dict[str, TableSpec] = {
         QUARANTINE,
     )
 }
-LOGS: dict[str, TableSpec] = {spec.name: spec for spec in (RUNS, SNAPSHOTS, TAGS, METRICS)}
+LOGS: dict[str, TableSpec] = {spec.name: spec for spec in (RUNS, SNAPSHOTS, TAGS, METRICS, INDEXES, QUALITY)}
 EMBEDDINGS_PREFIX = "embeddings_"
+TOKENS_PREFIX = "tokens_"
+CODES_PREFIX = "codes_"
 
 
 def spec_of(table: str, *, dim: int | None = None) -> TableSpec:
-    """Return the spec of a table by name; an embedding table also needs its width.
+    """Return the spec of a table by name; one of vectors, tokens or codes also needs its width.
 
     Raises:
         NoSuchTable: No table has this name.
@@ -557,6 +676,10 @@ def spec_of(table: str, *, dim: int | None = None) -> TableSpec:
         return LOGS[table]
     if table.startswith(EMBEDDINGS_PREFIX) and dim is not None:
         return embeddings(table, dim)
+    if table.startswith(TOKENS_PREFIX) and dim is not None:
+        return tokens(table, dim)
+    if table.startswith(CODES_PREFIX) and dim is not None:
+        return codes(table, dim)
     raise NoSuchTable(
         f"no table is called {table!r}; known: {', '.join([*CONTENT, *LOGS])}, embeddings_<encoder>"
     )

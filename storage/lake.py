@@ -4,14 +4,16 @@ A lake is a folder of Lance tables that plain `lancedb` and `pyarrow` can read. 
 `snapshots`: a row names one version of every table, so a reader that goes through it never sees half a run.
 """
 
+import errno
 import json
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import lance
@@ -21,12 +23,26 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pds
 from filelock import FileLock, Timeout
 
-from schemas.errors import LakeBusy, LakeError, NoSuchSnapshot, NoSuchTable
-from schemas.tables import CONTENT, EMBEDDINGS_PREFIX, LOGS, RUNS, SNAPSHOTS, TAGS, TableSpec
-from storage import rows, versions
+from schemas.errors import LakeBusy, LakeDamaged, LakeError, NoSuchSnapshot, NoSuchTable, Overtaken
+from schemas.tables import (
+    CODES_PREFIX,
+    CONTENT,
+    EMBEDDINGS_PREFIX,
+    LOGS,
+    RUNS,
+    SNAPSHOTS,
+    TAGS,
+    TOKENS_PREFIX,
+    TableSpec,
+)
+from storage import lease, panics, quality, rows, versions
+from storage.lease import Lease
 from storage.media import MediaStore
 from storage.places import Place
 from storage.versions import Snapshot
+
+if TYPE_CHECKING:
+    from storage.sql import Result
 
 COMPARED_ROWS = 1 << 18  # of a table at once: the index they are looked up in is built anew each time
 
@@ -57,11 +73,13 @@ class Lake:
         uri: Folder or object-store URL.
         storage_options: Passed to Lance for object stores (credentials, endpoint).
         fs_options: Passed to fsspec for the same store.
+        lease_s: On an object store: after how many seconds without a sign of life a writer is taken to be dead.
     """
 
     uri: str
     storage_options: Mapping[str, str] | None = None
     fs_options: Mapping[str, Any] = field(default_factory=dict)
+    lease_s: float = lease.LEASE_S
 
     @property
     def place(self) -> Place:
@@ -85,15 +103,19 @@ class Lake:
         return found[-1] if (found := self.snapshots()) else None
 
     def snapshots(self) -> list[Snapshot]:
-        """Return all snapshots, oldest first."""
-        found = [Snapshot.from_row(row) for row in self._log_rows(SNAPSHOTS)]
-        return sorted(found, key=lambda snapshot: snapshot.snapshot_id)
+        """Return all snapshots, oldest first.
+
+        Of two rows with one id the first counts: the second was appended by a writer that had lost the lake without
+        noticing.
+        """
+        found: dict[str, Snapshot] = {}
+        for row in self._log_rows(SNAPSHOTS):
+            found.setdefault(row["snapshot_id"], Snapshot.from_row(row))
+        return sorted(found.values(), key=lambda snapshot: snapshot.snapshot_id)
 
     def tags(self) -> dict[str, str]:
-        """Return {tag: snapshot id}."""
-        points: dict[str, str | None] = {}
-        for row in sorted(self._log_rows(TAGS), key=lambda row: (row["moved_at"], row["move_id"])):
-            points[row["tag"]] = row["snapshot_id"]
+        """Return {tag: snapshot id}. The last row of a tag counts, whatever the clock said when it was written."""
+        points: dict[str, str | None] = {row["tag"]: row["snapshot_id"] for row in self._log_rows(TAGS)}
         return {tag: snapshot for tag, snapshot in points.items() if snapshot is not None}
 
     def snapshot(self, ref: str) -> Snapshot:
@@ -122,15 +144,20 @@ class Lake:
             raise NoSuchTable(
                 f"no table {table!r} in {self.uri} at {snapshot.snapshot_id if snapshot else 'any'}; has {has}"
             )
-        return lance.dataset(
-            self._table_uri(table), version=snapshot.versions[table], storage_options=self._options
-        )
+        try:
+            with panics.as_errors():
+                return lance.dataset(
+                    self._table_uri(table), version=snapshot.versions[table], storage_options=self._options
+                )
+        except (ValueError, OSError) as error:
+            raise self._unreadable(snapshot, table, error) from error
 
     def latest(self, table: str) -> lance.LanceDataset | None:
         """Return a table as it lies there now, committed by a snapshot or not; None when there is none."""
         if not self.place.fs.exists(self.place.path(f"{table}.lance", "_versions")):
             return None
-        return lance.dataset(self._table_uri(table), storage_options=self._options)
+        with panics.as_errors():
+            return lance.dataset(self._table_uri(table), storage_options=self._options)
 
     def read(
         self, table: str, *, at: str | None = None, columns: list[str] | None = None, where: str | None = None
@@ -150,7 +177,17 @@ class Lake:
                 if dataset
                 else LOGS[table].schema.empty_table()
             )
-        return self.dataset(table, at).to_table(columns=columns, filter=where)
+        snapshot = self.snapshot(at) if at else self.head()
+        dataset = self.dataset(table, snapshot)
+        try:
+            with panics.as_errors():
+                return dataset.to_table(columns=columns, filter=where)
+        except (ValueError, OSError) as error:
+            from storage import soundness
+
+            if snapshot is not None and (damage := soundness.explained(self, snapshot, error)) is not None:
+                raise damage from error
+            raise  # the filter or a column is wrong
 
     def diff(self, table: str, before: str, after: str) -> Diff:
         """Return which rows of a table differ between two snapshots, by key and content."""
@@ -177,22 +214,35 @@ class Lake:
     def writer(self) -> Iterator["Writer"]:
         """Hold the lake for one run.
 
-        On a local disk another writer is refused at once. On an object store two writers may work side by side;
-        the one that commits second is refused.
+        Another writer is refused: on a local disk at once, by a file lock; on an object store by a lease, after the other
+        gave a sign of life. A holder that is silent loses the lease, and is found out before its snapshot counts.
 
         Raises:
             LakeBusy: Another process is writing.
+            LakeError: The object store ignores conditional writes.
         """
         if not self.place.is_local:
-            yield Writer(self, self.head())
+            held = lease.take(self.place, lease_s=self.lease_s)
+            try:
+                self._finish_commit()
+                yield Writer(self, self.head(), held)
+            finally:
+                held.release()
             return
-        Path(self.place.root).mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.place.path("_lock"))
         try:
+            Path(self.place.root).mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=0)
         except Timeout as error:
             raise LakeBusy(
                 f"another run is writing to {self.uri}; wait for it, or look with `xmodal status`"
+            ) from error
+        except OSError as error:
+            if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC):
+                raise
+            raise LakeError(
+                f"{self.uri} cannot be written to ({error.strerror}); it can still be read. Give this user room and the "
+                f"right to write there, or choose another place with --lake"
             ) from error
         try:
             yield Writer(self, self.head())
@@ -220,7 +270,10 @@ class Lake:
 
     def restore(self, ref: str) -> Snapshot:
         """Make an earlier snapshot the newest again, as a new snapshot. Nothing in between is lost."""
+        from storage import soundness
+
         with self.writer() as writer:
+            soundness.set_aside(self)
             past, head = self.snapshot(ref), writer.head
             if head is None or past.versions == head.versions:
                 return past
@@ -233,14 +286,44 @@ class Lake:
                     "created_at": _now(),
                 }
             )
-            writer.publish(again)
-            return again
+            return writer.publish(again)
+
+    def protect(self, snapshot: Snapshot) -> None:
+        """Keep a snapshot's versions from clean-up. Only while holding the writer."""
+        for table, version in snapshot.versions.items():
+            tags = lance.dataset(self._table_uri(table), storage_options=self._options).tags
+            known = tags.list()
+            if snapshot.snapshot_id not in known:
+                tags.create(snapshot.snapshot_id, version)
+            elif int(known[snapshot.snapshot_id]["version"]) != version:
+                tags.update(snapshot.snapshot_id, version)
+
+    def sql(self, statement: str, **options: Any) -> "Result":
+        """Run one statement that reads, and return its rows; options are those of `storage.sql.sql`."""
+        from storage.sql import sql
+
+        return sql(self, statement, **options)
 
     def runs(self) -> list[dict[str, Any]]:
-        """Return the rows of `runs`, newest first."""
-        return sorted(self._log_rows(RUNS), key=lambda row: row["started_at"], reverse=True)
+        """Return the rows of `runs`, the last recorded first: clocks may be set back."""
+        return self._log_rows(RUNS)[::-1]
 
     # Inside
+
+    def _finish_commit(self) -> None:
+        """Show the snapshot that a dead run committed to and did not live to show."""
+        said = lease.claimed(self.place, versions.next_id(self.head()))
+        if said is not None:
+            self.append_log(SNAPSHOTS, said.as_row())
+
+    def _unreadable(self, snapshot: Snapshot, table: str, error: Exception) -> LakeDamaged:
+        """Say why a version of a table cannot be opened: let go, or lost."""
+        return LakeDamaged(
+            f"version {snapshot.versions[table]} of {table}, which {snapshot.snapshot_id} of {self.uri} names, cannot be "
+            f"opened: it was let go (`xmodal versions list` says so) or its manifest is lost. `xmodal doctor` says which "
+            f"version is sound, and `xmodal versions restore` brings that back. Lance said: "
+            f"{' '.join(str(error).split())[:300]}"
+        )
 
     @property
     def _options(self) -> dict[str, str] | None:
@@ -263,12 +346,14 @@ class Lake:
 class Writer:
     """The one writer of a lake. Stages versions of tables, then names them in one snapshot.
 
-    A killed writer leaves versions that no snapshot names; the next one starts from the snapshot again.
+    A killed writer leaves versions that no snapshot names; the next one starts from the snapshot again. Every version
+    must follow the one this writer has seen: where another one wrote in between, on an object store, it gives up.
     """
 
-    def __init__(self, lake: Lake, head: Snapshot | None) -> None:
+    def __init__(self, lake: Lake, head: Snapshot | None, held: Lease | None = None) -> None:
         self.lake = lake
         self.head = head
+        self._held = held
         self._touched: dict[str, int] = {}
         self._restored: dict[str, int] = {}
         self._adopted: set[str] = set()
@@ -287,33 +372,77 @@ class Writer:
 
         Raises:
             LakeError: A key stands twice in `staged`.
+            Overtaken: Another writer wrote to the table.
         """
         count = staged.count_rows()
         if self._wanted(spec.name) is not None and not count:
             return UpsertCount()
-        is_new, is_changed = _compared(spec, staged, self._base(spec, metadata))
+        self._check()
+        dataset = self._base(spec, metadata)
+        is_new, is_changed = _compared(spec, staged, dataset)
         uri, options = self.lake._table_uri(spec.name), self.lake._options
         if is_new.any():
-            lance.write_dataset(_only(staged, spec, is_new), uri, mode="append", storage_options=options)
-        if is_changed.any():
-            merge = (
-                lance.dataset(uri, storage_options=options).merge_insert(spec.key).when_matched_update_all()
+            before = dataset.version
+            dataset = lance.write_dataset(
+                _only(staged, spec, is_new), uri, mode="append", storage_options=options
             )
+            self._follows(spec.name, before, dataset.version)
+        if is_changed.any():
+            before = dataset.version
+            merge = dataset.merge_insert(spec.key).when_matched_update_all()
             merge.execute(_only(staged, spec, is_changed))
+            self._follows(spec.name, before, dataset.version)
         added, replaced = int(is_new.sum()), int(is_changed.sum())
         if added or replaced:
-            self._touched[spec.name] = lance.dataset(uri, storage_options=options).version
+            self._touched[spec.name] = dataset.version
         return UpsertCount(added, replaced, count - added - replaced)
 
     def rebase(self, table: str) -> None:
-        """Bring a table back to what the newest snapshot names, undoing what a killed writer left behind."""
+        """Bring a table back to what the newest snapshot names, undoing what a killed writer left behind.
+
+        Raises:
+            Overtaken: Another writer wrote to the table.
+        """
         wanted = self._wanted(table)
         dataset = self.lake.latest(table)
-        if dataset is None or wanted is None or dataset.version == wanted:
+        if dataset is None or wanted is None:
             return
+        if dataset.version == wanted >= self._highest.get(table, 0):
+            return
+        self._check()
+        if (
+            table in self._touched or table in self._restored
+        ) and dataset.version != wanted:  # it is not as this writer left it
+            raise self._overtaken(f"another run has written to {table} since")
         uri, options = self.lake._table_uri(table), self.lake._options
-        lance.dataset(uri, version=wanted, storage_options=options).restore()
-        self._restored[table] = lance.dataset(uri, storage_options=options).version
+        try:
+            with panics.as_errors():
+                past = lance.dataset(uri, version=wanted, storage_options=options)
+        except (ValueError, OSError) as error:
+            assert self.head is not None
+            raise self.lake._unreadable(self.head, table, error) from error
+        past.restore()
+        self._follows(table, dataset.version, past.version)
+        self._skip_lost(table, dataset.version, past)
+        self._restored[table] = past.version
+
+    def _skip_lost(self, table: str, last: int, dataset: lance.LanceDataset) -> None:
+        """Go past numbers of versions whose manifests were lost: no other content may be read under them."""
+        lost = self._highest.get(table, 0)
+        while dataset.version <= lost:
+            dataset.restore()
+        for number in range(last + 1, lost + 1):
+            name = f"{(1 << 64) - 1 - number:020}.manifest"
+            self.lake.place.fs.rm_file(self.lake.place.path(f"{table}.lance", "_versions", name))
+
+    @cached_property
+    def _highest(self) -> dict[str, int]:
+        """Return {table: highest version that any snapshot names}."""
+        found: dict[str, int] = {}
+        for snapshot in self.lake.snapshots():
+            for table, version in snapshot.versions.items():
+                found[table] = max(version, found.get(table, 0))
+        return found
 
     def adopt(self, table: str) -> None:
         """Let the next snapshot name the newest version of a table, as after compaction or an index build."""
@@ -323,14 +452,16 @@ class Writer:
             self._adopted.add(table)
 
     def commit(self, *, tag: str | None, recipe_digest: str, run_id: str) -> Snapshot:
-        """Name the new versions in one snapshot and move the tag.
+        """Name the new versions in one snapshot and move the tag, unless a check keeps it where it is.
 
         Without changed content and with the same recipe the newest snapshot is returned and none is written.
 
         Raises:
-            LakeBusy: Another writer has committed since this one began.
+            Overtaken: Another writer has committed since this one began, or changed a table this one tidied.
         """
         head = self.head
+        if tag and quality.held(self.lake, tag, head):
+            tag = None
         if not self._touched and head is not None and head.recipe_digest == recipe_digest:
             if tag:
                 self.lake.move_tag(tag, head.snapshot_id, run_id=run_id)
@@ -343,6 +474,11 @@ class Writer:
             )
             digests[table] = rows.table_digest(dataset.to_batches(columns=["row_digest"]))
             counts[table] = dataset.count_rows()
+            late = (
+                self._held is not None and table in self._adopted
+            )  # a lock leaves no room for a foreign write
+            if late and head is not None and digests[table] != head.digests.get(table):
+                raise self._overtaken(f"{table} changed while it was being tidied")
         same = head is not None and digests == head.digests and head.recipe_digest == recipe_digest
         if (
             head is not None and same and not self._adopted
@@ -362,50 +498,95 @@ class Writer:
             run_id=run_id,
             created_at=_now(),
         )
-        self.publish(snapshot)
+        snapshot = self.publish(snapshot)
         if tag:
             self.lake.move_tag(tag, snapshot.snapshot_id, run_id=run_id)
         return snapshot
 
-    def publish(self, snapshot: Snapshot) -> None:
-        """Protect the snapshot's versions from clean-up, then make it the newest.
+    def publish(self, snapshot: Snapshot) -> Snapshot:
+        """Protect the snapshot's versions from clean-up, make it the newest, and return it.
 
         Raises:
-            LakeBusy: Another writer has committed since this one began.
+            Overtaken: Another writer has committed since this one began.
         """
+        self._check()
         now = self.lake.head()
+        if now is not None and _is_same(now, snapshot):
+            return self._published(now)  # by an earlier try of this run, whose answer was lost
         if (now.snapshot_id if now else None) != (self.head.snapshot_id if self.head else None):
-            raise LakeBusy(
-                f"{self.lake.uri} was committed to by another run ({now and now.run_id}); run again"
-            )
-        for table, version in snapshot.versions.items():
-            tags = lance.dataset(self.lake._table_uri(table), storage_options=self.lake._options).tags
-            (tags.update if snapshot.snapshot_id in tags.list() else tags.create)(
-                snapshot.snapshot_id, version
-            )
+            raise self._overtaken(f"it was committed to by another run ({now and now.run_id})")
+        self.lake.protect(snapshot)
+        if self._held is not None:
+            said = lease.claim(self.lake.place, snapshot)
+            if not _is_same(said, snapshot):
+                raise self._overtaken(f"{said.run_id} committed {said.snapshot_id} first")
+            snapshot = said  # of an earlier try of this run, when the store was lost after it
         self.lake.append_log(SNAPSHOTS, snapshot.as_row())
+        counts = self.lake.snapshot(snapshot.snapshot_id)
+        if not _is_same(counts, snapshot):  # another row came first, between the look above and the append
+            self.lake.protect(counts)
+            log = lance.dataset(self.lake._table_uri(SNAPSHOTS.name), storage_options=self.lake._options)
+            if counts.run_id != snapshot.run_id:
+                log.delete(f"snapshot_id = '{snapshot.snapshot_id}' AND run_id = '{snapshot.run_id}'")
+            raise self._overtaken(f"it was committed to by another run ({counts.run_id}) in the same moment")
+        return self._published(snapshot)
+
+    def _published(self, snapshot: Snapshot) -> Snapshot:
         self.head, self._touched, self._restored, self._adopted = snapshot, {}, {}, set()
+        return snapshot
 
     def _base(self, spec: TableSpec, metadata: Mapping[str, str] | None) -> lance.LanceDataset:
         """Return the table as the newest snapshot has it, undoing what a killed writer left behind."""
         uri, options = self.lake._table_uri(spec.name), self.lake._options
         wanted = self._wanted(spec.name)
         dataset = self.lake.latest(spec.name)
+        schema = spec.stored.with_metadata(dict(metadata) if metadata else None)
         if dataset is not None and wanted is None:  # made by a run that never committed
-            self.lake.place.fs.rm(self.lake.place.path(f"{spec.name}.lance"), recursive=True)
-            dataset = None
+            if self.lake.place.is_local:
+                self.lake.place.fs.rm(self.lake.place.path(f"{spec.name}.lance"), recursive=True)
+                dataset = None
+            else:  # or by one that is about to: its versions stay
+                before = dataset.version
+                dataset = lance.write_dataset(
+                    schema.empty_table(), uri, mode="overwrite", storage_options=options
+                )
+                self._follows(spec.name, before, dataset.version)
         if dataset is None:
-            schema = spec.stored.with_metadata(dict(metadata) if metadata else None)
             dataset = lance.write_dataset(schema.empty_table(), uri, mode="create", storage_options=options)
+        if wanted is None:
             self._touched[spec.name] = dataset.version  # an empty table is part of the snapshot too
             return dataset
         self.rebase(spec.name)
         dataset = lance.dataset(uri, storage_options=options)
+        if lacking := [one for one in spec.stored if one.name not in dataset.schema.names]:
+            dataset.add_columns(
+                pa.schema(lacking)
+            )  # a lake of an earlier version: nulls, and nothing is read
+            self._touched[spec.name] = dataset.version
         known = {name.decode(): value.decode() for name, value in (dataset.schema.metadata or {}).items()}
         if metadata and known != {**known, **metadata}:
+            before = dataset.version
             dataset.update_schema_metadata(dict(metadata))
+            self._follows(spec.name, before, dataset.version)
             self._touched[spec.name] = dataset.version
         return dataset
+
+    def _check(self) -> None:
+        """Make sure that the lake is still held. On a local disk it is: the lock goes with the process."""
+        if self._held is not None:
+            self._held.check()
+
+    def _follows(self, table: str, before: int, after: int) -> None:
+        """See that what this writer wrote follows what it had seen.
+
+        Raises:
+            Overtaken: Another writer wrote in between.
+        """
+        if after != before + 1:
+            raise self._overtaken(f"another run has written to {table} since")
+
+    def _overtaken(self, why: str) -> Overtaken:
+        return Overtaken(f"{self.lake.uri}: {why}; run again, it starts from there")
 
     def _wanted(self, table: str) -> int | None:
         """Return the version to build on: this run's, the one it restored, or the newest snapshot's."""
@@ -424,7 +605,7 @@ def key_of(table: str) -> str:
     Raises:
         NoSuchTable: No content table has this name.
     """
-    if table.startswith(EMBEDDINGS_PREFIX):
+    if table.startswith((EMBEDDINGS_PREFIX, TOKENS_PREFIX, CODES_PREFIX)):
         return "item_id"
     if table not in CONTENT:
         raise NoSuchTable(
@@ -471,6 +652,11 @@ def _only(staged: pds.Dataset, spec: TableSpec, wanted: np.ndarray) -> pa.Record
                 yield batch.filter(pa.array(here)).cast(spec.stored)
 
     return pa.RecordBatchReader.from_batches(spec.stored, batches())
+
+
+def _is_same(one: Snapshot, other: Snapshot) -> bool:
+    """Whether two tries of one run made them."""
+    return (one.snapshot_id, one.run_id, one.digest) == (other.snapshot_id, other.run_id, other.digest)
 
 
 def _now() -> datetime:

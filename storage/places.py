@@ -1,5 +1,6 @@
 """Where a lake's files are: one way to open local folders and object stores."""
 
+import fcntl
 import os
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,7 +25,12 @@ class Place:
 
     @cached_property
     def _resolved(self) -> tuple[fsspec.AbstractFileSystem, str]:
-        fs, root = url_to_fs(self.uri, **self.options)
+        options = self.options
+        if "://" in self.uri and not self.uri.startswith(
+            "file:"
+        ):  # a remembered listing hides what others did
+            options = {"use_listings_cache": False, **options}
+        fs, root = url_to_fs(self.uri, **options)
         return fs, str(root).rstrip("/")
 
     @property
@@ -58,8 +64,15 @@ class Place:
             return
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         partial = Path(f"{path}.{os.getpid()}.part")
-        partial.write_bytes(data)
-        os.replace(partial, path)
+        try:
+            with partial.open("wb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)  # so that clean-up sees that it is being written
+                file.write(data)
+                file.flush()
+                os.replace(partial, path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
 
     def publish(self, local: Path, path: str) -> None:
         """Move a finished local file to `path`, all at once."""

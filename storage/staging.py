@@ -1,20 +1,24 @@
 """Shards in and out of shared storage: what tasks pass to each other instead of tables."""
 
+import atexit
 import os
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from schemas.digests import key
 from storage.places import Place
+from storage.scratch import kept
 
 if TYPE_CHECKING:
     import pyarrow.dataset as pds
-    import pyarrow.fs as pafs
 
 
 @dataclass(frozen=True)
@@ -82,12 +86,37 @@ class Staging:
             return pa.ipc.open_file(file.read()).read_all()
 
     def dataset(self, paths: Sequence[str], schema: pa.Schema) -> "pds.Dataset":
-        """Return files as one lazily scanned dataset; no files, no rows."""
+        """Return files as one lazily scanned dataset; no files, no rows.
+
+        From an object store they are copied to local disk first. A scan by way of Python's file systems, in which a
+        file cannot be read, stops for ever: Arrow holds the interpreter's lock and waits for a thread that wants it.
+
+        Raises:
+            FileNotFoundError: One is not there any more.
+        """
         import pyarrow.dataset as pds  # brings pandas: half of a worker's start
+        import pyarrow.fs as pafs
 
         if not paths:
             return pds.dataset(schema.empty_table())
-        return pds.dataset(list(paths), schema=schema, format="ipc", filesystem=self._arrow_fs())
+        here = [path if self.place.is_local else self._fetched(path) for path in paths]
+        return pds.dataset(here, schema=schema, format="ipc", filesystem=pafs.LocalFileSystem())
+
+    def _fetched(self, path: str) -> str:
+        """Copy a file to this process's own temporary folder, unless it is there as it is now, and return its path."""
+        fs = self.place.fs
+        fs.invalidate_cache()
+        about = fs.info(path)
+        stamp = [
+            path,
+            *(str(about.get(name)) for name in ("ETag", "LastModified", "mtime", "size", "created")),
+        ]
+        local = Path(_copies()) / f"{key(*stamp)}.arrow"
+        if not local.exists():
+            part = local.with_suffix(f".{threading.get_ident()}.part")
+            fs.get_file(path, str(part))
+            os.replace(part, local)
+        return str(local)
 
     def clear(self) -> None:
         """Remove the working folder.
@@ -98,9 +127,10 @@ class Staging:
         if self.place.fs.exists(folder):
             self.place.fs.rm(folder, recursive=True)
 
-    def _arrow_fs(self) -> "pafs.FileSystem":
-        import pyarrow.fs as pafs
 
-        if self.place.is_local:
-            return pafs.LocalFileSystem()
-        return pafs.PyFileSystem(pafs.FSSpecHandler(self.place.fs))
+@cache
+def _copies() -> str:
+    """Return the folder of what was fetched by this process; it goes with the process."""
+    until = ExitStack()
+    atexit.register(until.close)
+    return kept("staged", until)

@@ -7,6 +7,7 @@ import lance
 
 from schemas.errors import LakeError
 from schemas.tables import LOGS
+from storage import indexes
 from storage.lake import Lake, Writer
 
 
@@ -18,11 +19,15 @@ class Upkeep:
         compacted: {table: fragments merged away}.
         expired: Snapshots that no longer protect their versions.
         freed_bytes: Bytes of versions that nothing names any more.
+        indexes: {table: what became of the index over its vectors: built, extended, measured, dropped}.
+        alerts: What a person should look at: an index whose recall is under its floor.
     """
 
     compacted: dict[str, int]
     expired: list[str]
     freed_bytes: int
+    indexes: dict[str, str]
+    alerts: list[str]
 
 
 def compact(
@@ -69,22 +74,24 @@ def expire(lake: Lake, *, keep: int) -> list[str]:
     if keep < 1:
         raise ValueError(f"keep at least the newest snapshot; found keep={keep}")
     tagged = set(lake.tags().values())
-    old = [s for s in lake.snapshots()[:-keep] if s.snapshot_id not in tagged]
-    expired = []
-    for snapshot in old:
-        for table in snapshot.versions:
-            dataset = lake.latest(table)
-            if dataset is not None and snapshot.snapshot_id in dataset.tags.list():
-                dataset.tags.delete(snapshot.snapshot_id)
-                expired.append(snapshot.snapshot_id)
-    return sorted(set(expired))
+    old = {s.snapshot_id: s for s in lake.snapshots()[:-keep] if s.snapshot_id not in tagged}
+    expired: set[str] = set()
+    # By table, since snapshots stay on record for ever and those that protect something are few.
+    for table in sorted({table for snapshot in old.values() for table in snapshot.versions}):
+        dataset = lake.latest(table)
+        if dataset is None:
+            continue
+        for snapshot_id in sorted(old.keys() & dataset.tags.list().keys()):
+            dataset.tags.delete(snapshot_id)
+            expired.add(snapshot_id)
+    return sorted(expired)
 
 
 def clean(lake: Lake, *, older_than: timedelta = timedelta(0)) -> int:
     """Remove versions that no snapshot protects and files no version names, and return the bytes freed.
 
-    Only while holding the writer: files of a writer at work look like orphans. On an object store, where holding
-    it keeps nobody out, Lance spares orphans for seven days.
+    Only while holding the writer: files of a writer at work look like orphans. On an object store, where a writer
+    that was overtaken may still be at work, Lance spares orphans for seven days.
 
     Raises:
         LakeError: Some files could not be deleted.
@@ -110,12 +117,15 @@ def clean(lake: Lake, *, older_than: timedelta = timedelta(0)) -> int:
 
 
 def refresh_indexes(lake: Lake, writer: Writer) -> list[str]:
-    """Fold rows added since into existing indexes; return the tables that had any."""
+    """Fold rows added since into existing indexes; return the tables that had any. Those over vectors: `indexes`."""
     refreshed: list[str] = []
     for table in writer.head.versions if writer.head else {}:
         dataset = lake.latest(table)
-        if dataset is not None and any(unindexed_rows(dataset).values()):
-            dataset.optimize.optimize_indices()
+        if dataset is None:
+            continue
+        behind = [name for name, rows in unindexed_rows(dataset).items() if rows and name != indexes.NAME]
+        if behind:
+            dataset.optimize.optimize_indices(index_names=behind)
             writer.adopt(table)
             refreshed.append(table)
     return refreshed
@@ -123,7 +133,9 @@ def refresh_indexes(lake: Lake, writer: Writer) -> list[str]:
 
 def unindexed_rows(dataset: lance.LanceDataset) -> dict[str, int]:
     """Return {index: rows it does not cover yet}."""
-    return {
-        index.name: int(dataset.stats.index_stats(index.name).get("num_unindexed_rows", 0))
-        for index in dataset.describe_indices()
-    }
+    rows = {fragment.fragment_id: fragment.count_rows() for fragment in dataset.get_fragments()}
+    found = {}
+    for index in dataset.describe_indices():
+        covered = {fragment for segment in index.segments for fragment in segment.fragment_ids}
+        found[index.name] = sum(count for fragment, count in rows.items() if fragment not in covered)
+    return found

@@ -6,7 +6,6 @@ from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
@@ -16,6 +15,7 @@ import pyarrow.dataset as pds
 from schemas.tables import TableSpec
 from storage import rows
 from storage.lake import Lake
+from storage.scratch import scratch
 from storage.staging import Staging
 from storage.versions import Snapshot
 
@@ -145,7 +145,7 @@ def database(memory: str = MEMORY) -> Iterator[None]:
     Args:
         memory: Limit of all of them together before queries spill to a temporary folder.
     """
-    with TemporaryDirectory(prefix="xmodal-spill-") as spill:
+    with scratch("spill") as spill:
         config: dict[str, Any] = {
             "memory_limit": memory,
             "temp_directory": spill,
@@ -184,4 +184,17 @@ def workbench(lake: Lake, base: Snapshot | None, staging: Staging) -> Iterator[W
 def _of_snapshot(lake: Lake, base: Snapshot | None, spec: TableSpec) -> pds.Dataset:
     if base is None or spec.name not in base.versions:
         return pds.dataset(spec.stored.empty_table())
-    return lake.dataset(spec.name, base)
+    dataset = lake.dataset(spec.name, base)
+    if not (lacking := [one for one in spec.stored if one.name not in dataset.schema.names]):
+        return dataset
+    table = dataset.to_table()  # of an earlier version of us, before these columns
+    for one in lacking:
+        table = table.append_column(one, pa.nulls(len(table), one.type))
+    return pds.dataset(table)
+
+
+def values(column: pa.ChunkedArray) -> Iterator[Any]:
+    """Yield a column's values as Python objects, few of them at a time in memory."""
+    for chunk in column.chunks:
+        for start in range(0, len(chunk), KEY_ROWS):
+            yield from chunk.slice(start, KEY_ROWS).to_pylist()

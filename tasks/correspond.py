@@ -1,30 +1,35 @@
 """Find the pairs whose text does not belong: study all pairs together, divide them, say why, propose remedies."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from itertools import chain, islice
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from schemas.batch import PairBatch
-from schemas.digests import key, params_digest
+from schemas.digests import key, key_of, params_digest
 from schemas.recipes import CorrespondenceRecipe, MethodRef
 from schemas.tables import DECISIONS, DIVISIONS, REASONS_OF_PAIRS, REPAIRS, SCORES, VERDICTS, TableSpec
-from storage.workbench import Workbench
+from storage.workbench import Workbench, values
 from tasks.catalog import build, method_digest
-from tasks.decide import Judged, decision, stage_decisions
+from tasks.decide import STAGED_ROWS, Judged, decision, stage_decisions
 from tasks.dividers import DIVIDERS
 from tasks.dividers.classes import CLEAN, DISPUTED, NOISY, classes, threshold_for_precision
 from tasks.dividers.contract import Division
 from tasks.embed import Embedded
 from tasks.noise._groups import connected
-from tasks.noise.consensus import Consensus, Study
+from tasks.noise.consensus import Consensus, Divided, Study
+from tasks.noise.contract import NoiseScorer
 from tasks.reasons import reasons
 from tasks.remedies import proposals, soft_labels
 from tasks.run import Job, Run, Step
-from tasks.score import FEATURES, checked, matrix, pairs_with_vectors, vectors_bench
-from tasks.shards.screen import score_rows
+from tasks.score import FEATURES, aligned_pairs, checked, vectors_bench
+from tasks.shards.screen import score_batches
 
 RULES = {NOISY: "correspondence: noisy", DISPUTED: "correspondence: disputed"}
 FURTHER = (DIVISIONS, REASONS_OF_PAIRS, REPAIRS)
@@ -58,46 +63,44 @@ def study(job: Job, embedded: Embedded, judged: Judged) -> Judged:
     with job.ledger.step("study correspondence") as step, vectors_bench(run, embedded) as bench:
         bench.add_base(SCORES, VERDICTS, DECISIONS, *FURTHER)
         bench.execute(_LABELS.format(role=_quoted(recipe.label_role)))
-        table = _gathered(bench, recipe)
-        step.items = len(table)
-        rule_digest = params_digest(recipe.model_dump(mode="json"))
-        inputs = _inputs([run, *(further.run for further in embedded.further)], table)
-        position = len(run.recipe.pair_rules)
-        if _known(bench, rule_digest, inputs):
-            step.count("known from before", len(table))
-            return _as_before(bench, judged)
-        pairs = batch_of(table, common=recipe.features is None)
-        scorer = build_scorer(recipe)
-        found = scorer.study(pairs)
-        checked(scorer, found.scores, table["pair_id"])
-        division = build(DIVIDERS, recipe.divider)(
-            found.scores, mismatched=found.mismatched, verdict=pairs.verdict
-        )
-        kind = _kinds(recipe, found, division, pairs.verdict)
-        rows = _Rows(run, recipe, rule_digest, position, table, pairs, found, division, kind)
-        for name in CLASSES:
-            step.count(name, int((kind == name).sum()))
-        return Judged(
-            judged.decided,
-            (*judged.paths, rows.scores(scorer)),
-            (*judged.decisions, rows.decisions(step)),
-            {
-                DIVISIONS.name: (rows.divisions(inputs),),
-                REASONS_OF_PAIRS.name: (rows.reasons(step),),
-                REPAIRS.name: (rows.repairs(step),),
-            },
-        )
+        with _gathered(bench, recipe) as (table, media, text):
+            step.items = len(table)
+            rule_digest = params_digest(recipe.model_dump(mode="json"))
+            inputs = _inputs([run, *(further.run for further in embedded.further)], table)
+            position = len(run.recipe.pair_rules)
+            if _known(bench, rule_digest, inputs):
+                step.count("known from before", len(table))
+                return _as_before(bench, judged)
+            pairs = batch_of(table, media, text, common=recipe.features is None)
+            scorer = build_scorer(recipe)
+            found = scorer.study(pairs)
+            checked(scorer, found.scores, table["pair_id"])
+            division, divided = found.divided_by(build(DIVIDERS, recipe.divider), pairs.verdict)
+            kind = _kinds(recipe, divided, division, pairs.verdict)
+            rows = _Rows(run, recipe, rule_digest, position, table, pairs, found, division, divided, kind)
+            for name in CLASSES:
+                step.count(name, int((kind == name).sum()))
+            return Judged(
+                judged.decided,
+                (*judged.paths, rows.scores(scorer)),
+                (*judged.decisions, rows.decisions(step)),
+                {
+                    DIVISIONS.name: (rows.divisions(inputs),),
+                    REASONS_OF_PAIRS.name: (rows.reasons(step),),
+                    REPAIRS.name: (rows.repairs(step),),
+                },
+            )
 
 
 def _kinds(
-    recipe: CorrespondenceRecipe, found: Study, division: Division, verdict: np.ndarray | None
+    recipe: CorrespondenceRecipe, divided: Divided, division: Division, verdict: np.ndarray | None
 ) -> np.ndarray:
     """Return the class of each pair; with a wanted precision, noisy is only what verdicts vouch for."""
     kind = classes(division, noisy_below=recipe.noisy_below, clean_above=recipe.clean_above)
     if recipe.wanted_precision is not None:
         said = np.full(len(kind), -1, np.int8) if verdict is None else verdict
-        cut = threshold_for_precision(found.scores, said, recipe.wanted_precision, of="dropped")
-        unsure = np.ones(len(kind), dtype=bool) if cut is None else found.scores >= cut
+        cut = threshold_for_precision(divided.scores, said, recipe.wanted_precision, of="dropped")
+        unsure = np.ones(len(kind), dtype=bool) if cut is None else divided.scores >= cut
         kind[(kind == NOISY) & unsure] = DISPUTED
     return kind
 
@@ -110,11 +113,11 @@ def build_scorer(recipe: CorrespondenceRecipe) -> Consensus:
     return scorer if isinstance(scorer, Consensus) else Consensus(members=(recipe.scorer,))
 
 
-def batch_of(table: pa.Table, *, common: bool = True) -> PairBatch:
+def batch_of(table: pa.Table, media: np.ndarray, text: np.ndarray, *, common: bool = True) -> PairBatch:
     """Return gathered pairs as aligned arrays; `common` says whether both sides lie in one space."""
     return PairBatch(
-        matrix(table["media_vec"]),
-        matrix(table["text_vec"]),
+        media,
+        text,
         group=_groups(numbers(table["cluster_id"]), numbers(table["text_id"])),
         label=_labels(table["label"]),
         media_key=numbers(table["media_id"]),
@@ -125,25 +128,26 @@ def batch_of(table: pa.Table, *, common: bool = True) -> PairBatch:
     )
 
 
-def _gathered(bench: Workbench, recipe: CorrespondenceRecipe) -> pa.Table:
+def _gathered(
+    bench: Workbench, recipe: CorrespondenceRecipe
+) -> AbstractContextManager[tuple[pa.Table, np.ndarray, np.ndarray]]:
     roles = ", ".join(_quoted(role) for role in recipe.roles)
     sql = _PAIRS.format(roles=f"p.role IN ({roles})" if roles else "true")
     columns = "p.media_id, p.text_id, p.cluster_id, p.text, p.label, p.verdict"
-    views = FEATURES if recipe.features else ("vectors", "vectors")
-    tables = list(pairs_with_vectors(bench, sql, columns, vectors=views))
-    return pa.concat_tables(tables).sort_by("pair_id") if tables else _EMPTY
+    return aligned_pairs(bench, sql, columns, FEATURES if recipe.features else ("vectors", "vectors"))
 
 
-_EMPTY = pa.table(
-    {
-        **{
-            name: pa.array([], pa.string())
-            for name in ("pair_id", "media_id", "text_id", "cluster_id", "text", "label")
-        },
-        "verdict": pa.array([], pa.int8()),
-        **{name: pa.array([], pa.list_(pa.float32(), 1)) for name in ("media_vec", "text_vec")},
-    }
-)
+class _Ids:
+    """A column of ids that are looked up row by row; kept as Arrow, a tenth of what Python strings take."""
+
+    def __init__(self, column: pa.ChunkedArray) -> None:
+        self.column = column.combine_chunks()
+
+    def __getitem__(self, row: int | np.integer) -> str:
+        return str(self.column[int(row)].as_py())
+
+    def __len__(self) -> int:
+        return len(self.column)
 
 
 class _Rows:
@@ -159,29 +163,36 @@ class _Rows:
         pairs: PairBatch,
         found: Study,
         division: Division,
+        divided: Divided,
         kind: np.ndarray,
     ) -> None:
         self.run, self.recipe, self.rule_digest, self.position = run, recipe, rule_digest, position
-        self.pairs, self.found, self.division, self.kind = pairs, found, division, kind
-        self.pair_ids = table["pair_id"].to_pylist()
-        self.media_ids, self.text_ids = table["media_id"].to_pylist(), table["text_id"].to_pylist()
+        self.pairs, self.found, self.division, self.divided, self.kind = pairs, found, division, divided, kind
+        self.pair_ids, self.media_ids, self.text_ids = (
+            _Ids(table[name]) for name in ("pair_id", "media_id", "text_id")
+        )
         self.doubted = np.flatnonzero(kind != CLEAN)
 
     def scores(self, scorer: Consensus) -> str:
         """Stage what every member said, and the probability."""
         from tasks.noise import NOISE_SCORERS
 
-        inputs = self.rule_digest
-        ids = pa.array(self.pair_ids, pa.string())
-        tables = [score_rows(self.run, scorer, "pair", ids, self.division.clean, inputs)]
-        for member, values in zip(scorer.members, self.found.members.values(), strict=True):
-            tables.append(score_rows(self.run, build(NOISE_SCORERS, member), "pair", ids, values, inputs))
-        return self._stage(SCORES.stored, "scores", pa.concat_tables(tables))
+        of: list[tuple[NoiseScorer, np.ndarray]] = [(scorer, self.division.clean)]
+        for member, values_of in zip(scorer.members, self.found.members.values(), strict=True):
+            of.append((build(NOISE_SCORERS, member), values_of))
+        batches = chain.from_iterable(
+            score_batches(self.run, method, "pair", self.pair_ids.column, values_of, self.rule_digest)
+            for method, values_of in of
+        )
+        return self.run.staging.write_batches(batches, SCORES.stored, "studied", "scores.arrow")
 
     def decisions(self, step: Step) -> str:
         """Stage a decision per noisy and disputed pair."""
         drops = self.recipe.noisy in ("drop", "repair") and self.division.separable
-        found = []
+        return stage_decisions(self.run, self._decisions(drops, step), "correspondence.arrow")
+
+    def _decisions(self, drops: bool, step: Step) -> Iterator[dict[str, object]]:
+        params = method_digest(build_scorer(self.recipe))
         for row in self.doubted:
             name = str(self.kind[row])
             verdict = "drop" if drops and name == NOISY else "flag"
@@ -191,25 +202,20 @@ class _Rows:
                 if name == NOISY
                 else f"P(true) under {self.recipe.clean_above:g}"
             )
-            params = method_digest(build_scorer(self.recipe))
-            found.append(
-                decision(
-                    self.run,
-                    verdict,
-                    "pair",
-                    self.pair_ids[row],
-                    RULES[name],
-                    params,
-                    self.rule_digest,
-                    self.position,
-                )
-                | {
-                    "method": self.recipe.scorer.name,
-                    "value": float(self.division.clean[row]),
-                    "threshold": said,
-                }
-            )
-        return stage_decisions(self.run, found, "correspondence.arrow")
+            yield decision(
+                self.run,
+                verdict,
+                "pair",
+                self.pair_ids[row],
+                RULES[name],
+                params,
+                self.rule_digest,
+                self.position,
+            ) | {
+                "method": self.recipe.scorer.name,
+                "value": float(self.division.clean[row]),
+                "threshold": said,
+            }
 
     def divisions(self, inputs: str) -> str:
         """Stage the one row that says how the pairs were divided."""
@@ -228,6 +234,7 @@ class _Rows:
             "pairs": len(self.pair_ids),
             **{name: int((self.kind == name).sum()) for name in CLASSES},
             "reliability": reliability(self.division.clean, self.pairs.verdict),
+            "components": components(self.division, self.divided),
             "active": True,
             "run_id": self.run.run_id,
         }
@@ -237,7 +244,7 @@ class _Rows:
 
     def reasons(self, step: Step) -> str:
         """Stage what speaks for and against every doubted pair."""
-        rows = [
+        rows = (
             {
                 "reason_id": key(self.pair_ids[r.row], r.kind, r.method, str(r.position)),
                 "pair_id": self.pair_ids[r.row],
@@ -254,26 +261,23 @@ class _Rows:
                 "run_id": self.run.run_id,
             }
             for r in reasons(self.pairs, self.doubted, self.division.clean, self.found.members)
-        ]
-        step.count("reasons", len(rows))
-        table = pa.Table.from_pylist(rows, schema=REASONS_OF_PAIRS.schema)
-        return self._stage(REASONS_OF_PAIRS.schema, "reasons", table)
+        )
+        return self._stage_rows(REASONS_OF_PAIRS.schema, "reasons", rows, step)
 
     def repairs(self, step: Step) -> str:
         """Stage proposed texts for noisy pairs, and soft labels where the recipe weighs pairs."""
-        rows: list[dict[str, object]] = []
-        if self.division.separable:
-            for ref in self.recipe.repairs:
-                rows += self._proposed(ref)
-            if self.recipe.noisy == "weight":
-                ref = self.recipe.soft_label
-                labels = soft_labels(ref, self.pairs, self.division.clean)
-                rows += [
-                    self._repair(row, "soft-label", ref, None, float(labels[row]))
-                    for row in range(len(labels))
-                ]
-        step.count("repairs", len(rows))
-        return self._stage(REPAIRS.schema, "repairs", pa.Table.from_pylist(rows, schema=REPAIRS.schema))
+        return self._stage_rows(REPAIRS.schema, "repairs", self._repairs(), step)
+
+    def _repairs(self) -> Iterator[dict[str, object]]:
+        if not self.division.separable:
+            return
+        for ref in self.recipe.repairs:
+            yield from self._proposed(ref)
+        if self.recipe.noisy == "weight":
+            ref = self.recipe.soft_label
+            labels = soft_labels(ref, self.pairs, self.division.clean)
+            for row in range(len(labels)):
+                yield self._repair(row, "soft-label", ref, None, float(labels[row]))
 
     def _proposed(self, ref: MethodRef) -> Iterator[dict[str, object]]:
         found = proposals(ref, self.pairs, self.division.clean)
@@ -298,6 +302,19 @@ class _Rows:
             "run_id": self.run.run_id,
         }
 
+    def _stage_rows(
+        self, schema: pa.Schema, name: str, rows: Iterator[Mapping[str, object]], step: Step
+    ) -> str:
+        """Stage rows a batch at a time, and count them."""
+        step.count(name, 0)
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            while some := [dict(row) for row in islice(rows, STAGED_ROWS)]:
+                step.count(name, len(some))
+                yield pa.RecordBatch.from_pylist(some, schema=schema)
+
+        return self.run.staging.write_batches(batches(), schema, "studied", f"{name}.arrow")
+
     def _stage(self, schema: pa.Schema, name: str, table: pa.Table) -> str:
         return self.run.staging.write(table.cast(schema), "studied", f"{name}.arrow")
 
@@ -318,11 +335,27 @@ def reliability(clean: np.ndarray, verdict: np.ndarray | None, bins: int = 10) -
     return json.dumps(rows)
 
 
+def components(division: Division, divided: Divided, bars: int = 100) -> str:
+    """Return JSON of the scores that were divided, as a histogram, and of the two kinds the divider sees in them.
+
+    {of: whose scores, edges: (bars + 1), pairs: (bars), true: (bars) pairs expected to be true by P(true), fitted: the
+    wrong and the true kind where a mixture was fitted, as `tasks.dividers.contract.Component`}
+    """
+    import json
+
+    edges = np.linspace(0, 1, bars + 1)
+    pairs, _ = np.histogram(divided.scores, edges)
+    true, _ = np.histogram(divided.scores, edges, weights=division.clean.astype(np.float64))
+    fitted = [asdict(one) for one in division.components or ()]
+    said = {"pairs": pairs.tolist(), "true": [round(n, 3) for n in true.tolist()], "fitted": fitted}
+    return json.dumps({"of": divided.of, "edges": [round(at, 6) for at in edges.tolist()], **said})
+
+
 def _inputs(runs: Sequence[Run], table: pa.Table) -> str:
     """Digest what the study depends on besides its parameters."""
     encoders = [run.encoder.digest for run in runs if run.encoder]
     columns = ("pair_id", "cluster_id", "text", "label", "verdict")
-    return key(*encoders, *(key(*map(str, table[name].to_pylist())) for name in columns))
+    return key(*encoders, *(key_of(map(str, values(table[name]))) for name in columns))
 
 
 def _known(bench: Workbench, rule_digest: str, inputs: str) -> bool:
@@ -358,7 +391,13 @@ def _groups(cluster: np.ndarray, text: np.ndarray) -> np.ndarray:
 
 def numbers(column: pa.ChunkedArray) -> np.ndarray:
     """Return an integer per row that is equal where the strings are. (N,) int64."""
-    return np.unique(column.to_numpy(zero_copy_only=False), return_inverse=True)[1].astype(np.int64)
+    coded = column.combine_chunks().dictionary_encode()
+    order = pc.sort_indices(
+        coded.dictionary
+    ).to_numpy()  # numbers follow the strings' order, whatever the rows'
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    return rank[coded.indices.to_numpy(zero_copy_only=False)]
 
 
 def _labels(column: pa.ChunkedArray) -> np.ndarray | None:

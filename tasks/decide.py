@@ -1,8 +1,9 @@
 """Turn scores into decisions: the recipe's thresholds, each drop with its rule as reason. Nothing is deleted."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain, islice
 
 import pyarrow as pa
 from prefect import task
@@ -23,6 +24,8 @@ NEAR_DUPLICATE = "near-duplicate"
 OF_CAPTIONS = "caption: "  # begins the rules of the flow that writes texts
 
 PERSON = "person"  # what `dropped_by` says where a person's verdict drops
+
+STAGED_ROWS = 8192  # rows made from Python objects at once
 
 KEPT = pa.schema(
     [pa.field("id", pa.string()), pa.field("kept", pa.bool_()), pa.field("dropped_by", pa.string())]
@@ -66,12 +69,12 @@ def items(job: Job, screened: Screened) -> Decided:
     run = job.run
     with job.ledger.step("decide items") as step, merged_bench(run, screened.merged) as bench:
         _offer_scores(bench, screened.paths)
-        found = []
+        found: list[Iterable[dict[str, object]]] = []
         for position, rule in enumerate(run.recipe.filters):
             method = filter_of(rule)
-            found += _outside(bench, run, rule, method, method.subject, position, step.count)
-        found += _near_duplicates(bench, run, len(run.recipe.filters), step.count)
-        path = stage_decisions(run, found, "items.arrow")
+            found.append(_outside(bench, run, rule, method, method.subject, position, step.count))
+        found.append(_near_duplicates(bench, run, len(run.recipe.filters), step.count))
+        path = stage_decisions(run, chain.from_iterable(found), "items.arrow")
         bench.add_staged("drops", [path], DECISIONS.schema)
         offer_people(bench)
         kept = {
@@ -87,11 +90,15 @@ def pairs(job: Job, judged: Judged) -> Decided:
     run, decided = job.run, judged.decided
     with job.ledger.step("decide pairs") as step, decided_bench(run, decided) as bench:
         _offer_scores(bench, judged.paths)
-        found = []
+        found: list[Iterable[dict[str, object]]] = []
         for position, rule in enumerate(run.recipe.pair_rules):
             method = build(NOISE_SCORERS, rule.method)
-            found += _outside(bench, run, rule, method, "pair", position, step.count)
-        paths = (stage_decisions(run, found, "pairs.arrow"), *judged.decisions, _of_captions(bench))
+            found.append(_outside(bench, run, rule, method, "pair", position, step.count))
+        paths = (
+            stage_decisions(run, chain.from_iterable(found), "pairs.arrow"),
+            *judged.decisions,
+            _of_captions(bench),
+        )
         bench.add_staged("drops", paths, DECISIONS.schema)
         offer_people(bench)
         kept = bench.stage(KEPT_PAIRS, "decided", "kept-pair.arrow", schema=KEPT)
@@ -177,8 +184,8 @@ def _outside(
     subject: str,
     position: int,
     count: Callable[[str, int], None],
-) -> list[dict[str, object]]:
-    """Return a row per present subject whose score lies outside the rule."""
+) -> Iterator[dict[str, object]]:
+    """Yield a row per present subject whose score lies outside the rule."""
     table, id_column = _NOW[subject]
     scored = (
         f"SELECT s.subject_id, s.value FROM all_scores s JOIN {table} n ON n.{id_column} = s.subject_id AND n.present "
@@ -199,41 +206,38 @@ def _outside(
             bounds.append(f"value {sign} {float(bound)!r}")
             said.append(f"{name} {bound:g}")
     if not bounds:
-        return []
-    outside = bench.rows(f"SELECT * FROM ({scored}) WHERE {' OR '.join(bounds)} ORDER BY 1", of_method)
-    count(f"{rule.verdict} {subject}: {method.name}", len(outside))
-    rule_digest = params_digest(rule.model_dump(mode="json"))
-    return [
-        decision(
-            run,
-            rule.verdict,
-            subject,
-            str(subject_id),
-            method.name,
-            method_digest(method),
-            rule_digest,
-            position,
-        )
-        | {"value": value, "threshold": ", ".join(said)}
-        for subject_id, value in outside
-    ]
+        return
+    rule_digest, params = params_digest(rule.model_dump(mode="json")), method_digest(method)
+    outside = f"SELECT subject_id, value FROM ({scored}) WHERE {' OR '.join(bounds)} ORDER BY 1"
+    told = f"{rule.verdict} {subject}: {method.name}"
+    count(told, 0)
+    for batch in bench.batches(outside, of_method, size=STAGED_ROWS):
+        count(told, len(batch))
+        for row in batch.to_pylist():
+            yield decision(
+                run, rule.verdict, subject, row["subject_id"], method.name, params, rule_digest, position
+            ) | {"value": row["value"], "threshold": ", ".join(said)}
 
 
 def _near_duplicates(
     bench: Workbench, run: Run, position: int, count: Callable[[str, int], None]
-) -> list[dict[str, object]]:
-    """Return a row per medium that another one stands for."""
+) -> Iterator[dict[str, object]]:
+    """Yield a row per medium that another one stands for."""
     near = run.recipe.near_duplicates
     if near is None:
-        return []
-    outside = bench.rows("SELECT media_id FROM clusters WHERE media_id <> cluster_id ORDER BY 1")
-    count(f"{near.verdict} media: {NEAR_DUPLICATE}", len(outside))
+        return
+    told = f"{near.verdict} media: {NEAR_DUPLICATE}"
+    count(told, 0)
     digest = params_digest(near.model_dump(mode="json"))
     said = {"value": None, "threshold": f"max_distance {near.max_distance}"}
-    return [
-        decision(run, near.verdict, "media", str(media_id), NEAR_DUPLICATE, digest, digest, position) | said
-        for (media_id,) in outside
-    ]
+    outside = "SELECT media_id FROM clusters WHERE media_id <> cluster_id ORDER BY 1"
+    for batch in bench.batches(outside, size=STAGED_ROWS):
+        count(told, len(batch))
+        for media_id in batch["media_id"].to_pylist():
+            yield (
+                decision(run, near.verdict, "media", media_id, NEAR_DUPLICATE, digest, digest, position)
+                | said
+            )
 
 
 def decision(
@@ -262,9 +266,15 @@ def decision(
     }
 
 
-def stage_decisions(run: Run, found: list[dict[str, object]], name: str) -> str:
-    """Stage rows of `decisions` and return their file."""
-    return run.staging.write(pa.Table.from_pylist(found, schema=DECISIONS.schema), "decided", name)
+def stage_decisions(run: Run, found: Iterable[dict[str, object]], name: str) -> str:
+    """Stage rows of `decisions`, a batch at a time, and return their file."""
+    rows = iter(found)
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        while some := list(islice(rows, STAGED_ROWS)):
+            yield pa.RecordBatch.from_pylist(some, schema=DECISIONS.schema)
+
+    return run.staging.write_batches(batches(), DECISIONS.schema, "decided", name)
 
 
 def kept_sql(subject: str) -> str:

@@ -7,14 +7,19 @@ from functools import partial
 from itertools import islice
 
 import pyarrow as pa
-from prefect import task
+from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from schemas.digests import key
 from schemas.items import ITEM_SCHEMA, Item
-from schemas.recipes import MethodRef, SourceRef
+from schemas.recipes import CurationRecipe, MethodRef, SourceRef
 from schemas.settings import Settings
 from schemas.tables import SOURCES
+from storage.lake import Lake
+from storage.places import Place
+from storage.scratch import scratch
+from storage.staging import Staging
+from storage.versions import Snapshot
 from storage.workbench import workbench
 from tasks import sources
 from tasks.catalog import build
@@ -53,7 +58,7 @@ def plan(job: Job) -> Planned:
     run, staging = job.run, job.run.staging
     names = [source.name for source in run.recipe.sources]
     with job.ledger.step("plan") as step, workbench(run.lake, run.base, staging) as bench:
-        staging.write_batches(_listed(run), ITEM_SCHEMA, "listed.arrow")
+        staging.write_batches(listed(run), ITEM_SCHEMA, "listed.arrow")
         bench.add_staged("listed", [staging.path("listed.arrow")], ITEM_SCHEMA)
         bench.add_base(SOURCES)
         changed = bench.tables(
@@ -89,6 +94,50 @@ def plan(job: Job) -> Planned:
         return planned
 
 
+@dataclass(frozen=True)
+class Compared:
+    """How sources differ from a snapshot.
+
+    Args:
+        listed: Items in the sources.
+        changed: Those that are new or changed.
+        removed: Items that the snapshot has and the sources no longer do.
+    """
+
+    listed: int
+    changed: int
+    removed: int
+
+    @property
+    def is_same(self) -> bool:
+        """Whether a run would find nothing to do."""
+        return not self.changed and not self.removed
+
+
+@task(cache_policy=NO_CACHE, **RETRY)
+def compare(recipe: CurationRecipe, lake: Lake, known: Snapshot | None) -> Compared:
+    """List the sources and count what differs from the snapshot. Writes nothing to the lake, so needs no writer."""
+    run = Run("", recipe, lake.place, known, None)
+    names = ", ".join(_quoted(source.name) for source in recipe.sources)
+    with scratch("listed") as folder:
+        staging = Staging(Place(folder), "listed")
+        with workbench(lake, known, staging) as bench:
+            path = staging.write_batches(listed(run), ITEM_SCHEMA, "listed.arrow")
+            bench.add_staged("listed", [path], ITEM_SCHEMA)
+            bench.add_base(SOURCES)
+            sql = (
+                "SELECT count(l.source_id), "
+                "count(l.source_id) FILTER (l.fingerprint IS DISTINCT FROM b.fingerprint), "
+                "count(*) FILTER (l.source_id IS NULL) FROM listed l FULL JOIN (SELECT source_id, fingerprint "
+                f"FROM base_sources WHERE present AND source IN ({names})) b ON l.source_id = b.source_id"
+            )
+            found = Compared(*bench.rows(sql)[0])
+    get_run_logger().info(
+        "%d items listed, %d new or changed, %d removed", found.listed, found.changed, found.removed
+    )
+    return found
+
+
 @task(cache_policy=NO_CACHE)
 def inspect(job: Job, planned: Planned) -> Planned:
     """Read, check and decode every planned item; what was done before a kill is not done again."""
@@ -104,7 +153,7 @@ def inspect(job: Job, planned: Planned) -> Planned:
     return planned
 
 
-def _listed(run: Run) -> Iterator[pa.RecordBatch]:
+def listed(run: Run) -> Iterator[pa.RecordBatch]:
     """Yield the items of all sources as batches of `ITEM_SCHEMA`."""
     for ref in run.recipe.sources:
         listed = iter(sources.reader(_resolved(ref))())

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from schemas.tables import MEDIA, PAIRS, SOURCES, TEXTS
-from storage.workbench import Workbench, workbench
+from storage.workbench import Workbench, values, workbench
 from tasks.filters._hamming import representatives
 from tasks.ingest import Planned
 from tasks.run import Job, Run
@@ -127,10 +128,8 @@ def merge(job: Job, planned: Planned) -> Merged:
             step.count(f"{name.removeprefix('now_')} present", _count(bench, f"{name} WHERE present"))
         clusters = _clusters(run, bench)
         run.staging.write(clusters, "merged", "clusters.arrow")
-        step.count(
-            "near-duplicates",
-            int(np.sum(clusters["media_id"].to_numpy() != clusters["cluster_id"].to_numpy())),
-        )
+        other = pc.sum(pc.not_equal(clusters["media_id"], clusters["cluster_id"])).as_py()
+        step.count("near-duplicates", int(other or 0))
     return Merged(planned)
 
 
@@ -163,7 +162,7 @@ def _clusters(run: Run, bench: Workbench) -> pa.Table:
         "SELECT media_id, phash FROM now_media WHERE present AND phash IS NOT NULL "
         "ORDER BY width_px::BIGINT * height_px DESC, media_id"
     )
-    hashes = np.array([int(h, 16) for h in hashed["phash"].to_pylist()], dtype=np.uint64)
+    hashes = np.fromiter((int(h, 16) for h in values(hashed["phash"])), np.uint64, len(hashed))
     stands_for = representatives(hashes, run.recipe.near_duplicates.max_distance)
     media_id = hashed["media_id"].combine_chunks()
     return pa.table([media_id, media_id.take(pa.array(stands_for))], schema=CLUSTERS)

@@ -27,6 +27,7 @@ from storage.lake import Writer
 from storage.search import by_ids
 from storage.versions import Snapshot
 from storage.workbench import Workbench
+from tasks.check import gate
 from tasks.decide import Decided, decided_bench
 from tasks.embed import Embedded
 from tasks.run import RETRY, Job, Ledger, Run, Step, code_version
@@ -121,7 +122,7 @@ _SCORES = "SELECT DISTINCT ON (score_id) * EXCLUDE (row_digest) FROM staged_scor
 
 @task(cache_policy=NO_CACHE, **RETRY)
 def commit(job: Job, decided: Decided, embedded: Embedded | None, writer: Writer) -> Snapshot:
-    """Write what changed, name it in one snapshot, move the tag, and record the run."""
+    """Write what changed, name it in one snapshot, move the tag if it is good enough, and record the run."""
     run = job.run
     with job.ledger.step("publish") as step, decided_bench(run, decided) as bench:
         bench.add_base(QUARANTINE, *SAID)
@@ -160,8 +161,8 @@ def commit(job: Job, decided: Decided, embedded: Embedded | None, writer: Writer
     standing = run.recipe_digest
     if run.base is not None and run.flow == "review":
         standing = "" if learns else run.base.recipe_digest
-    snapshot = writer.commit(tag=run.recipe.tag, recipe_digest=standing, run_id=run.run_id)
-    record(job, snapshot)
+    snapshot = writer.commit(tag=None, recipe_digest=standing, run_id=run.run_id)
+    record(job, snapshot, message=gate(job, snapshot))
     run.staging.clear()
     for further in embedded.further if embedded else ():
         further.run.staging.clear()
@@ -184,11 +185,10 @@ def _keep_vectors(run: Run, paths: tuple[str, ...], writer: Writer, step: Step) 
 
 @task(cache_policy=NO_CACHE)
 def unchanged(job: Job) -> Snapshot:
-    """Record a run that found nothing new: no table gets a version."""
+    """Record a run that found nothing new: no table gets a version. A check that did not happen yet does."""
     if job.run.base is None:
         raise ValueError("an empty lake has nothing that could be unchanged")
-    job.run.lake.move_tag(job.run.recipe.tag, job.run.base.snapshot_id, run_id=job.run.run_id)
-    record(job, job.run.base)
+    record(job, job.run.base, message=gate(job, job.run.base))
     job.run.staging.clear()
     return job.run.base
 

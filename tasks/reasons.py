@@ -17,6 +17,9 @@ from tasks.noise._canonical import fit_canonical
 NEIGHBOURS = 3  # better-matching texts, and media, that are named
 SHARED = 3  # media under one text from which that is worth saying
 LOW = 0.5  # place among all pairs under which a scorer is said to speak against a pair
+CANDIDATES = (
+    16_384  # distinct texts, and media, among which better matches are looked for: all, or as many drawn
+)
 _CHUNK = 512  # doubted pairs whose similarities exist at once
 
 
@@ -80,7 +83,10 @@ def _of_scorers(rows: NDArray[np.int64], members: Mapping[str, NDArray[np.float3
 
 
 def _of_neighbours(pairs: PairBatch, rows: NDArray[np.int64], clean: NDArray[np.float32]) -> Iterator[Reason]:
-    """Yield the texts and media that match better than the pair's own, under a head that trusts the clean pairs."""
+    """Yield the texts and media that match better than the pair's own, under a head that trusts the clean pairs.
+
+    Every doubted pair is compared with at most `CANDIDATES` others: with all of a large corpus it would be quadratic.
+    """
     everyone = np.arange(len(pairs), dtype=np.int64)
     weight = np.maximum(clean, 1e-3).astype(np.float32)
     head = fit_canonical(pairs.media_vec, pairs.text_vec, everyone, weight, width=128, ridge=3.0)
@@ -91,12 +97,14 @@ def _of_neighbours(pairs: PairBatch, rows: NDArray[np.int64], clean: NDArray[np.
     ):
         keys = everyone if alike is None else alike
         _, first = np.unique(keys, return_index=True)  # a text under many media is named once
+        if len(first) > CANDIDATES:
+            first = np.sort(np.random.default_rng(0).choice(first, CANDIDATES, replace=False))
         for start in range(0, len(rows), _CHUNK):
             chunk = rows[start : start + _CHUNK]
             similarity = ours[chunk] @ theirs[first].T  # (<=CHUNK, distinct)
             own = np.einsum("nk,nk->n", ours[chunk], theirs[chunk])
             similarity[keys[chunk, None] == keys[first]] = -np.inf
-            order = np.argsort(-similarity, axis=1, kind="stable")[:, :NEIGHBOURS]
+            order = _highest(similarity, NEIGHBOURS)
             for at, row in enumerate(chunk):
                 for position, column in enumerate(order[at]):
                     value, ref = float(similarity[at, column]), int(first[column])
@@ -104,6 +112,14 @@ def _of_neighbours(pairs: PairBatch, rows: NDArray[np.int64], clean: NDArray[np.
                         break
                     said = pairs.texts[ref] if pairs.texts is not None else ""
                     yield Reason(int(row), kind, "canonical", position, value, float(own[at]), ref, said)
+
+
+def _highest(similarity: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+    """Return the columns of each row's highest values, highest first. (B, count)."""
+    columns = np.argpartition(-similarity, count - 1, axis=1)[:, :count]
+    values = np.take_along_axis(similarity, columns, axis=1)
+    order = np.lexsort((columns, -values), axis=1)
+    return np.take_along_axis(columns, order, axis=1)
 
 
 def _of_rules(pairs: PairBatch, rows: NDArray[np.int64]) -> Iterator[Reason]:

@@ -27,6 +27,7 @@ if (
     TYPE_CHECKING
 ):  # workers open neither the database nor, but to embed, an encoder: they start in half the time
     from storage.lake import Lake
+    from storage.running import Board
     from tasks.encoders.contract import Encoder
     from tasks.encoders.identity import EncoderIdentity
 
@@ -155,21 +156,29 @@ class Step:
 class Ledger:
     """What each step of a run cost and counted."""
 
-    def __init__(self) -> None:
+    def __init__(self, board: "Board | None" = None) -> None:
+        self.board = board  # where whoever looks on reads what is being done
         self.steps: list[Step] = []
         self.started_at = datetime.now(UTC)
 
     @contextmanager
     def step(self, name: str) -> Iterator[Step]:
-        """Measure a step's wall and driver CPU seconds; workers' costs are added by the caller."""
+        """Measure a step's wall and driver CPU seconds; shards' costs are added by the caller, also of those done here."""
         step = Step(name)
-        wall, cpu = time.perf_counter(), time.process_time()
+        if self.board is not None:
+            self.board.began(name)
+        wall, cpu, reported = time.perf_counter(), time.process_time(), _REPORTED[0]
         try:
             yield step
         finally:
             step.wall_s = time.perf_counter() - wall
-            step.cpu_s += time.process_time() - cpu
+            step.cpu_s += max(0.0, time.process_time() - cpu - (_REPORTED[0] - reported))
             self.steps.append(step)
+            if self.board is not None:
+                counted = dict(sorted(step.counts.items()))
+                self.board.ended(
+                    {"step": name, "wall_s": round(step.wall_s, 3), "items": step.items, "counts": counted}
+                )
 
     def costs(self) -> list[dict[str, Any]]:
         """Return costs by step, rounded to milliseconds."""
@@ -188,13 +197,19 @@ class Ledger:
         return {step.step: dict(sorted(step.counts.items())) for step in self.steps if step.counts}
 
 
+_REPORTED = [
+    0.0
+]  # CPU seconds of this process that its shards have measured: a step does not count them again
+
+
 @contextmanager
 def cpu_seconds() -> Iterator[list[float]]:
     """Measure CPU seconds of this process and its living children; the list's one entry is set at the end."""
     spent = [0.0]
-    before = _cpu_now()
+    before, own = _cpu_now(), time.process_time()
     yield spent
     spent[0] = max(0.0, _cpu_now() - before)
+    _REPORTED[0] += time.process_time() - own
 
 
 def _cpu_now() -> float:
@@ -229,11 +244,24 @@ def code_version() -> str:
     if not (root / ".git").exists():
         return ours
     try:
-        command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
+        # `describe --dirty` would write to the checkout's index
+        command = [
+            "git",
+            "--no-optional-locks",
+            "-C",
+            str(root),
+            "status",
+            "--porcelain=v2",
+            "--branch",
+            "-uno",
+        ]
         found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return ours
-    return f"{ours}+{found.stdout.strip()}"
+    lines = found.stdout.splitlines()
+    commit = next((line.split()[2][:12] for line in lines if line.startswith("# branch.oid ")), "unknown")
+    dirty = any(not line.startswith("#") for line in lines)
+    return f"{ours}+{commit}{'-dirty' if dirty else ''}"
 
 
 def new_run_id(now: float) -> str:

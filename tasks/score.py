@@ -2,6 +2,9 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pyarrow as pa
@@ -9,17 +12,17 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from schemas.batch import PairBatch
-from schemas.digests import key
+from schemas.digests import key_of
 from schemas.errors import DataError
 from schemas.tables import SCORES, embeddings
-from storage.workbench import Workbench
+from storage.workbench import Workbench, values
 from tasks.catalog import build, method_digest
 from tasks.decide import Judged, decided_bench
 from tasks.embed import Embedded
 from tasks.noise import NOISE_SCORERS
 from tasks.noise.contract import NoiseScorer
 from tasks.run import Job, Run
-from tasks.shards.screen import score_rows
+from tasks.shards.screen import score_batches, score_rows
 
 FEATURES = ("vectors_of_media", "vectors_of_text")  # views of what the study's own encoders made
 CHUNK = 4096  # pairs scored at once by shard-scope scorers
@@ -44,13 +47,12 @@ def judge(job: Job, embedded: Embedded) -> Judged:
         paths = []
         for rule in run.recipe.pair_rules:
             scorer = build(NOISE_SCORERS, rule.method)
-            tables = (
+            batches = (
                 _by_table(run, bench, scorer) if scorer.scope == "table" else _by_chunk(run, bench, scorer)
             )
             name = f"{scorer.name}-{method_digest(scorer)[:8]}.arrow"
-            batches = (batch for table in tables for batch in table.to_batches())
             paths.append(run.staging.write_batches(batches, SCORES.stored, "judged", name))
-            step.items += len(run.staging.read(paths[-1]))
+            step.items += run.staging.dataset(paths[-1:], SCORES.stored).count_rows()
     return Judged(decided, tuple(paths))
 
 
@@ -80,7 +82,7 @@ def _offer(bench: Workbench, name: str, run: Run, paths: tuple[str, ...]) -> Non
     )
 
 
-def _by_chunk(run: Run, bench: Workbench, scorer: NoiseScorer) -> Iterator[pa.Table]:
+def _by_chunk(run: Run, bench: Workbench, scorer: NoiseScorer) -> Iterator[pa.RecordBatch]:
     """Score pairs that have no score from these vectors yet, a chunk at a time."""
     if run.encoder is None:
         return
@@ -89,28 +91,29 @@ def _by_chunk(run: Run, bench: Workbench, scorer: NoiseScorer) -> Iterator[pa.Ta
         f"AND params_digest = '{method_digest(scorer)}' AND inputs = '{run.encoder.digest}') d ON d.subject_id = pair_id"
     )
     for rows_of in pairs_with_vectors(bench, todo):
-        values = checked(scorer, scorer(_batch(rows_of)), rows_of["pair_id"])
-        yield score_rows(run, scorer, "pair", rows_of["pair_id"], values, run.encoder.digest)
+        found = checked(scorer, scorer(_batch(rows_of)), rows_of["pair_id"])
+        rows = score_rows(run, scorer, "pair", rows_of["pair_id"], found, run.encoder.digest)
+        yield from rows.to_batches()
 
 
-def _by_table(run: Run, bench: Workbench, scorer: NoiseScorer) -> Iterator[pa.Table]:
+def _by_table(run: Run, bench: Workbench, scorer: NoiseScorer) -> Iterator[pa.RecordBatch]:
     """Score all pairs together, unless they were scored as this very set before."""
     if run.encoder is None:
         return
     ids = bench.table(f"SELECT pair_id FROM ({_KEPT_PAIRS}) ORDER BY 1")["pair_id"]
-    inputs = key(run.encoder.digest, *ids.to_pylist())
+    inputs = key_of(chain([run.encoder.digest], values(ids)))
     found = bench.rows(
         "SELECT count(*) FROM base_scores WHERE method = ? AND params_digest = ? AND inputs = ?",
         [scorer.name, method_digest(scorer), inputs],
     )
     if int(found[0][0]) >= len(ids) > 0:
         return
-    tables = list(pairs_with_vectors(bench, _KEPT_PAIRS))
-    if not tables:
-        return
-    rows_of = pa.concat_tables(tables).sort_by("pair_id")
-    values = checked(scorer, scorer(_batch(rows_of)), rows_of["pair_id"])
-    yield score_rows(run, scorer, "pair", rows_of["pair_id"], values, inputs)
+    with aligned_pairs(bench, _KEPT_PAIRS) as (rows_of, media, text):
+        if not len(rows_of):
+            return
+        pairs = PairBatch(media, text, group=_group(rows_of["cluster_id"]))
+        ids = rows_of["pair_id"]
+        yield from score_batches(run, scorer, "pair", ids, checked(scorer, scorer(pairs), ids), inputs)
 
 
 def checked(scorer: NoiseScorer, values: np.ndarray, pair_ids: pa.ChunkedArray) -> np.ndarray:
@@ -156,9 +159,62 @@ def pairs_with_vectors(
             yield pa.Table.from_batches([batch])
 
 
+@contextmanager
+def aligned_pairs(
+    bench: Workbench,
+    pairs_sql: str,
+    columns: str = "p.cluster_id",
+    vectors: tuple[str, str] = ("vectors", "vectors"),
+) -> Iterator[tuple[pa.Table, np.ndarray, np.ndarray]]:
+    """Offer all pairs by id with their two vectors, which are mapped from files: what is in memory is keys.
+
+    Args:
+        bench: A workbench with `vectors`.
+        pairs_sql: As in `pairs_with_vectors`.
+        columns: Further columns, of the query `p`.
+        vectors: Views of the media's and of the texts' vectors.
+
+    Yields:
+        pair_id and the columns; (N, Dm) media vectors; (N, Dt) text vectors, float32, gone after the block.
+    """
+    bench.execute(
+        "CREATE OR REPLACE TEMP TABLE aligned AS SELECT row_number() OVER (ORDER BY p.pair_id) - 1 AS place, p.* "
+        f"FROM ({pairs_sql}) p SEMI JOIN (SELECT item_id FROM {vectors[0]}) m ON m.item_id = p.media_id "
+        f"SEMI JOIN (SELECT item_id FROM {vectors[1]}) t ON t.item_id = p.text_id"
+    )
+    table = bench.table(f"SELECT p.pair_id, {columns} FROM aligned p ORDER BY place")
+    with TemporaryDirectory(prefix="xmodal-vectors-") as folder:
+        sides = [
+            _mapped(bench, view, key_column, len(table), Path(folder) / key_column)
+            for view, key_column in zip(vectors, ("media_id", "text_id"), strict=True)
+        ]
+        yield table, sides[0], sides[1]
+    bench.execute("DROP TABLE aligned")
+
+
+def _mapped(bench: Workbench, view: str, key_column: str, count: int, path: Path) -> np.ndarray:
+    """Write a side's vectors to a file, each at its pair's place, and return them mapped. (N, D), float32."""
+    mapped: np.ndarray | None = None
+    sql = f"SELECT p.place, v.vector FROM aligned p JOIN {view} v ON v.item_id = p.{key_column}"
+    for batch in bench.batches(sql, size=CHUNK):
+        if len(batch):
+            rows = matrix(pa.chunked_array([batch["vector"]]))
+            if mapped is None:
+                mapped = np.memmap(path, np.float32, "w+", shape=(count, rows.shape[1]))
+            mapped[batch["place"].to_numpy()] = rows
+    return np.empty((0, 1), np.float32) if mapped is None else mapped
+
+
 def _batch(rows_of: pa.Table) -> PairBatch:
-    _, group = np.unique(rows_of["cluster_id"].to_numpy(zero_copy_only=False), return_inverse=True)
-    return PairBatch(matrix(rows_of["media_vec"]), matrix(rows_of["text_vec"]), group=group.astype(np.int64))
+    return PairBatch(
+        matrix(rows_of["media_vec"]), matrix(rows_of["text_vec"]), group=_group(rows_of["cluster_id"])
+    )
+
+
+def _group(clusters: pa.ChunkedArray) -> np.ndarray:
+    """Return an integer per pair, equal where the clusters are. (N,) int64."""
+    coded = clusters.combine_chunks().dictionary_encode()
+    return coded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
 
 
 def matrix(column: pa.ChunkedArray) -> np.ndarray:

@@ -7,15 +7,15 @@ import pyarrow as pa
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from schemas.digests import key
+from schemas.digests import key, key_of
 from schemas.recipes import Rule
 from schemas.tables import MEDIA, SCORES, TEXTS
-from storage.workbench import Workbench
+from storage.workbench import Workbench, values
 from tasks.catalog import method_digest
 from tasks.merge import Merged, merged_bench
 from tasks.run import Job, Run
 from tasks.shards.inspect import STAGED
-from tasks.shards.screen import filter_of, filter_scores, screen_shard
+from tasks.shards.screen import ID, filter_of, score_batches, screen_shard
 
 _TABLE_SQL = {
     "text": """
@@ -63,9 +63,10 @@ def screen(job: Job, merged: Merged) -> Screened:
         for rule in table_rules:
             method = filter_of(rule)
             subjects = bench.table(_TABLE_SQL[method.subject])
-            scored = filter_scores(run, method, subjects, inputs=_inputs(subjects))
+            ids = subjects[ID[method.subject]]
+            scored = score_batches(run, method, method.subject, ids, method(subjects), _inputs(subjects))
             name = f"table-{method.name}-{method_digest(method)[:8]}.arrow"
-            paths.append(run.staging.write(scored, "screened", name))
+            paths.append(run.staging.write_batches(scored, SCORES.stored, "screened", name))
             step.items += len(subjects)
     return Screened(merged, tuple(paths))
 
@@ -103,4 +104,4 @@ def _unscored(run: Run, bench: Workbench, rules: list[Rule]) -> list[tuple[str, 
 
 def _inputs(subjects: pa.Table) -> str:
     """Digest a whole table: a table-scope score is a function of all of it."""
-    return key(*(str(column.to_pylist()) for column in subjects.columns))
+    return key(*(key_of(map(str, values(column))) for column in subjects.columns))

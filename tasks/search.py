@@ -1,29 +1,20 @@
-"""Search a snapshot by text or by picture."""
+"""Search a snapshot: what the command line, HTTP and Python callers share."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from schemas.errors import DataError, EncoderError
-from schemas.recipes import InspectRecipe, MethodRef
-from schemas.settings import DecodeLimits
+from schemas.ranking import Query
 from storage import search as vectors
 from storage.lake import Lake
-from storage.search import Neighbour
 from storage.versions import Snapshot
-from tasks.catalog import build
-from tasks.encoders import ENCODERS
-from tasks.encoders.contract import Encoder
-from tasks.encoders.identity import identity
-from tasks.media.decoder import Decoder, LocalBytes
-from tasks.shards.embed import picture
-
-By = Literal["media", "texts", "both"]
-POOL = 100  # neighbours of each side that are fused
-RRF_K = 60
+from tasks.fusion import Fusion
+from tasks.rerankers import Reranker
+from tasks.retrieval.find import find
+from tasks.slots import Kinds
 
 
 @dataclass(frozen=True)
@@ -31,12 +22,14 @@ class Hit:
     """One result of a search.
 
     Args:
-        media_id: The medium.
-        similarity: Cosine similarity to the query, in [-1, 1].
+        media_id: The medium; of a text, the first it belongs to, "" for none.
+        similarity: Cosine similarity of the item to the query, in [-1, 1]; NaN where only words were matched.
         uri: Where its bytes are.
         texts: Its kept texts.
         thumbnail: WebP bytes.
         licence: Licence, where known.
+        item_id: What was found: the medium, or the text.
+        score: What it was ordered by; higher is better.
     """
 
     media_id: str
@@ -45,28 +38,42 @@ class Hit:
     texts: tuple[str, ...]
     thumbnail: bytes = field(repr=False, default=b"")
     licence: str = ""
+    item_id: str = ""
+    score: float = 0.0
 
 
 @dataclass(frozen=True)
 class Results:
-    """Hits, best first, and what they were found in."""
+    """Hits, best first, what they were found in, and what to know about them.
+
+    Args:
+        snapshot_id: The snapshot.
+        encoder: The encoder's table; "" where only words were matched.
+        hits: Best first.
+        notes: What was done to the query or may be missing from the hits.
+        exact: No better item can have been missed.
+    """
 
     snapshot_id: str
     encoder: str
     hits: tuple[Hit, ...]
+    notes: tuple[str, ...] = ()
+    exact: bool = True
 
 
 def search(
     lake: Lake,
     text: str | None = None,
     *,
-    image: Path | None = None,
-    k: int = 10,
-    at: str | None = None,
-    encoder: str | None = None,
-    by: By = "both",
+    fusion: Fusion | None = None,
+    reranker: Reranker | None = None,
+    at_least: float | None = None,
+    adjust: bool = True,
+    slots: Kinds | Collection[str] = "none",
+    without: Collection[str] = (),
+    **asked: Any,
 ) -> Results:
-    """Return the k kept media nearest to a text or a picture.
+    """Return what is kept and nearest to a text, a picture, items, or all of them together.
 
     A picture is compared with the media's own vectors. Words are compared with those and with the vectors of the
     media's kept texts, and the two orders are fused by reciprocal ranks (Cormack et al. 2009, k = 60).
@@ -74,105 +81,105 @@ def search(
     Args:
         lake: The lake.
         text: What to look for, in words.
-        image: What to look for, as a picture file; it is decoded like any input, in a killable process.
-        k: How many.
-        at: Snapshot id, tag or digest; newest by default.
-        encoder: Name of an encoder or its table; the one with most vectors by default.
-        by: What words are compared with: media, texts or both.
+        fusion: How several orders become one.
+        reranker: Looks more closely at the first hundred.
+        at_least: Leave out what a calibrated reranker scores lower.
+        adjust: Use the similarity that was fitted to the snapshot, where there is one.
+        slots: Which words that name values of the tables narrow the search: auto, all, none, or kinds; notes say which
+            did.
+        without: Kinds of slots that do not count.
+        asked: Further fields of `schemas.ranking.Query`: image, like, unlike, replace, side, modality, where, among, k,
+            offset, first, search, by, at, encoder.
 
     Raises:
-        DataError: Not exactly one of `text` and `image` was given, or the lake is empty.
+        DataError: Nothing says what is looked for, or the lake is empty.
         BadInput: The picture cannot be decoded.
         EncoderError: The encoder's weights are not those that made the vectors.
+        TypeError: A query has no such field.
     """
-    if (text is None) == (image is None):
-        raise DataError("give either a text or a picture to search for")
-    snapshot = lake.snapshot(at) if at else lake.head()
-    if snapshot is None:
-        raise DataError(f"{lake.uri} is empty: run `xmodal curate RECIPE` or `xmodal demo` first")
-    entry = vectors.encoder_table(lake, snapshot, encoder)
-    encode = _encoder(entry)
-    query = encode([text])[0] if text is not None else encode([_pixels(image)])[0]  # type: ignore[arg-type]
-    if text is None or by == "media":
-        found = vectors.nearest(lake, snapshot, entry.table, query, k)
-    else:
-        found = _fused(lake, snapshot, entry.table, query, k, by)
-    return Results(snapshot.snapshot_id, entry.table, tuple(_hits(lake, snapshot, found)))
-
-
-def _fused(lake: Lake, snapshot: Snapshot, table: str, query: np.ndarray, k: int, by: By) -> list[Neighbour]:
-    """Return media by the ranks of their own vectors and of their best text, with the similarity of the medium."""
-    depth = max(POOL, 2 * k)
-    texts = vectors.nearest(lake, snapshot, table, query, depth, side="text")
-    rank_of_text = {text.item_id: rank for rank, text in enumerate(texts, 1)}
-    pairs = vectors.by_ids(
-        lake, snapshot, "pairs", "text_id", list(rank_of_text), ["media_id", "text_id", "kept", "present"]
-    )
-    ranks: dict[str, list[int]] = {}
-    best: dict[str, int] = {}
-    for pair in pairs.to_pylist():
-        if pair["present"] and pair["kept"] is not False:
-            rank = rank_of_text[pair["text_id"]]
-            best[pair["media_id"]] = min(rank, best.get(pair["media_id"], rank))
-    for media_id, rank in best.items():
-        ranks.setdefault(media_id, []).append(rank)
-    if by == "both":
-        for rank, neighbour in enumerate(vectors.nearest(lake, snapshot, table, query, depth), 1):
-            ranks.setdefault(neighbour.item_id, []).append(rank)
-    rows = vectors.by_ids(lake, snapshot, table, "item_id", list(ranks), ["item_id", "vector"]).to_pylist()
-    similarity = {row["item_id"]: float(np.dot(query, np.asarray(row["vector"], np.float32))) for row in rows}
-    score = {media_id: sum(1 / (RRF_K + rank) for rank in found) for media_id, found in ranks.items()}
-    order = sorted(similarity, key=lambda media_id: (-score[media_id], -similarity[media_id], media_id))
-    return [Neighbour(media_id, similarity[media_id]) for media_id in order[:k]]
-
-
-def _encoder(entry: vectors.EncoderTable) -> Encoder:
-    encoder = build(ENCODERS, MethodRef.model_validate(entry.ref))
-    if (found := identity(encoder).weights_digest) != entry.identity.get("weights_digest"):
-        raise EncoderError(
-            f"{entry.table} was made with weights {str(entry.identity.get('weights_digest'))[:12]}, but {encoder.name!r} "
-            f"here has {found[:12]}; install the same weights or curate again"
+    if strangers := sorted(asked.keys() - {one.name for one in fields(Query)}):
+        raise TypeError(
+            f"a query takes no {strangers[0]!r}; it takes {', '.join(one.name for one in fields(Query))}"
         )
-    return encoder
+    if isinstance(asked.get("image"), str):
+        asked["image"] = Path(asked["image"])
+    query = Query(text=text, **asked)
+    found = find(
+        lake, query, fusion=fusion, reranker=reranker, at_least=at_least, adjust=adjust, slots=slots, without=without
+    )  # fmt: skip
+    hits = _hits(
+        lake,
+        found.snapshot,
+        query,
+        found.table,
+        found.candidates.item_ids,
+        found.candidates.scores,
+        found.vector,
+    )
+    return Results(
+        found.snapshot.snapshot_id, found.table, tuple(hits), found.candidates.notes, found.candidates.exact
+    )
 
 
-def _pixels(image: Path | None) -> np.ndarray:
-    with Decoder(InspectRecipe(), DecodeLimits()) as decoder:
-        seen = decoder.inspect(LocalBytes(str(image)), name=str(image))
-    if seen.thumbnail is None:
-        raise DataError(f"{image} is {seen.media_type}, not a picture")
-    return picture(seen.thumbnail)
-
-
-def _hits(lake: Lake, snapshot: Snapshot, found: Sequence[Neighbour]) -> list[Hit]:
-    ids = [neighbour.item_id for neighbour in found]
-    columns = ["media_id", "uri", "thumbnail", "licence"]
-    media = {
-        row["media_id"]: row
-        for row in vectors.by_ids(lake, snapshot, "media", "media_id", ids, columns).to_pylist()
-    }
-    pairs = vectors.by_ids(
-        lake, snapshot, "pairs", "media_id", ids, ["media_id", "text_id", "kept", "present"]
-    ).to_pylist()
-    pairs = [pair for pair in pairs if pair["present"] and pair["kept"] is not False]
-    text_ids = sorted({pair["text_id"] for pair in pairs})
+def _hits(
+    lake: Lake,
+    snapshot: Snapshot,
+    query: Query,
+    table: str,
+    ids: Sequence[str],
+    scores: np.ndarray,
+    vector: np.ndarray | None,
+) -> list[Hit]:
+    """Return what a person needs to see of each item, in the order given."""
+    cosine = _cosines(lake, snapshot, table, list(ids), vector)
+    pairs = _kept_pairs(lake, snapshot, "media_id" if query.side == "media" else "text_id", list(ids))
+    text_ids = sorted({text_id for _, text_id in pairs} | (set(ids) if query.side == "text" else set()))
     texts = {
         row["text_id"]: row["text"]
         for row in vectors.by_ids(
             lake, snapshot, "texts", "text_id", text_ids, ["text_id", "text"]
         ).to_pylist()
     }
-    of_medium: dict[str, list[str]] = {}
-    for pair in pairs:
-        of_medium.setdefault(pair["media_id"], []).append(texts[pair["text_id"]])
-    return [
-        Hit(
-            neighbour.item_id,
-            neighbour.similarity,
-            media[neighbour.item_id]["uri"],
-            tuple(sorted(of_medium.get(neighbour.item_id, ()))),
-            media[neighbour.item_id]["thumbnail"] or b"",
-            media[neighbour.item_id]["licence"] or "",
+    media_ids = list(ids) if query.side == "media" else sorted({media_id for media_id, _ in pairs})
+    columns = ["media_id", "uri", "thumbnail", "licence"]
+    media = {
+        row["media_id"]: row
+        for row in vectors.by_ids(lake, snapshot, "media", "media_id", media_ids, columns).to_pylist()
+    }
+    own = 0 if query.side == "media" else 1
+    hits = []
+    for item, score in zip(ids, scores, strict=True):
+        of_item = [pair for pair in pairs if pair[own] == item]
+        medium = item if query.side == "media" else min((pair[0] for pair in of_item), default="")
+        row = media.get(medium, {})
+        said = {texts[text_id] for _, text_id in of_item} if query.side == "media" else {texts[item]}
+        hits.append(
+            Hit(
+                medium,
+                cosine.get(item, float("nan")),
+                row.get("uri") or "",
+                tuple(sorted(said)),
+                row.get("thumbnail") or b"",
+                row.get("licence") or "",
+                item,
+                float(score),
+            )
         )
-        for neighbour in found
-    ]
+    return hits
+
+
+def _cosines(
+    lake: Lake, snapshot: Snapshot, table: str, ids: list[str], vector: np.ndarray | None
+) -> dict[str, float]:
+    if vector is None or not table:
+        return {}
+    rows = vectors.by_ids(lake, snapshot, table, "item_id", ids, ["item_id", "vector"]).to_pylist()
+    return {row["item_id"]: float(np.dot(vector, np.asarray(row["vector"], np.float32))) for row in rows}
+
+
+def _kept_pairs(
+    lake: Lake, snapshot: Snapshot, key: Literal["media_id", "text_id"], ids: list[str]
+) -> list[tuple[str, str]]:
+    """Return (media_id, text_id) of the kept pairs of media or texts."""
+    rows = vectors.pairs_by(lake, snapshot, key, ids).to_pylist()
+    return [(row["media_id"], row["text_id"]) for row in rows if row["present"] and row["kept"] is not False]

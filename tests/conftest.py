@@ -1,10 +1,12 @@
 """Shared by all tests: a Prefect server of their own, a lake in a temporary folder, small pictures."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+os.environ.pop("COLUMNS", None)  # tests in several processes are given one; output is read as a pipe has it
 _HOME = tempfile.mkdtemp(prefix="xmodal-tests-prefect-")
 os.environ.update(
     PREFECT_HOME=_HOME,
@@ -18,9 +20,11 @@ os.environ.update(
 
 import numpy as np  # noqa: E402 - after the environment is set
 import pytest  # noqa: E402
+import s3fs  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from schemas.recipes import CurationRecipe  # noqa: E402
+from tests import stores  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -30,6 +34,34 @@ def prefect_server() -> Iterator[None]:
 
     with prefect_test_harness(server_startup_timeout=300):
         yield
+
+
+@pytest.fixture(scope="session")
+def moto_store() -> Iterator[stores.Store]:
+    with stores.moto() as store:
+        yield store
+
+
+@pytest.fixture(scope="session")
+def ceph_store() -> Iterator[stores.Store]:
+    """A small Ceph: the most real S3 server to be had from a package registry here."""
+    if not stores.has_ceph():
+        pytest.skip(stores.WITHOUT_CEPH)
+    folder = stores.scratch("ceph")
+    with stores.ceph(folder) as store:
+        yield store
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> stores.Store:
+    """An object store, the most real there is unless a test asks for one; the environment leads to it, as a user's."""
+    name = getattr(request, "param", "ceph" if stores.has_ceph() else "moto")
+    found: stores.Store = request.getfixturevalue(f"{name}_store")
+    for variable, value in found.environment().items():
+        monkeypatch.setenv(variable, value)
+    s3fs.S3FileSystem.clear_instance_cache()  # of stores that the environment led to before
+    return found
 
 
 @pytest.fixture
@@ -57,7 +89,7 @@ def media_folder(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def recipe_of() -> Callable[..., CurationRecipe]:
     """Make a small recipe over folders; further fields replace the defaults."""
 

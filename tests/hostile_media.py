@@ -81,7 +81,7 @@ def zipped(name: str, body: bytes, *, encrypted: bool = False) -> bytes:
     """Return a ZIP of one member, perhaps flagged as encrypted in both its headers."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
-        archive.writestr(name, body)
+        archive.writestr(zipfile.ZipInfo(name), body)  # a time of its own would make two processes differ
     data = bytearray(out.getvalue())
     if encrypted:
         data[6] |= 1

@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import typer
@@ -11,6 +12,7 @@ import typer
 from flows.cli.app import app
 from flows.recipes import shipped
 from schemas.errors import REASONS
+from schemas.quality import Change, Expectation, QualityRecipe
 from schemas.recipes import (
     CaptionRecipe,
     CorrespondenceRecipe,
@@ -98,7 +100,7 @@ def settings_table() -> str:
     for settings in (Settings, DecodeLimits, FetchLimits):
         prefix = settings.model_config["env_prefix"]
         for name, field in settings.model_fields.items():
-            default = "~/.cache/xmodal" if name == "cache" else "" if field.default is None else field.default
+            default = "" if field.default is None else str(field.default).replace(str(Path.home()), "~")
             lines.append(
                 f"| `{prefix}{name.upper()}` | {f'`{default}`' if default != '' else 'none'} | {field.description} |"
             )
@@ -131,6 +133,9 @@ def test_operations_has_the_table_that_the_code_gives(table):
         CaptionRecipe,
         Gate,
         Use,
+        QualityRecipe,
+        Change,
+        Expectation,
     ],
 )
 def test_recipes_names_every_field(model):

@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = {"flows", "tasks", "schemas", "storage", "dashboards"}
 MAX_BYTES = 20_000_000
+PAGES = {".html", ".js", ".css"}  # what the dashboard is made of, beside its modules
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +61,10 @@ def test_data_ships_with_the_code(wheel):
     assert len(pictures) == sum(path.is_file() for path in (ROOT / "tasks/corpora/demo/media").rglob("*"))
     assert pictures
     assert "tasks/encoders/lite_head.safetensors" in inside
+    pages = {
+        str(path.relative_to(ROOT)) for path in (ROOT / "dashboards").rglob("*.*") if path.suffix in PAGES
+    }
+    assert len(pages) > 20 and pages <= inside
     assert [name for name in inside if name.endswith("LICENSE")]
 
 

@@ -12,17 +12,31 @@ from flows.cli import (
     captions,
     corpora,
     curate,
+    dashboard,
     decisions,
     demo,
     doctor,
-    lake,
+    encoders,
+    export,
+    fit,
+    maps,
+    mcp,
     methods,
+    notify,
+    quality,
     quarantine,
+    report,
+    represent,
     search,
+    serve,
+    sql,
     status,
+    tables,
     train,
+    up,
+    versions,
 )
-from schemas.errors import LakeBusy, XmodalError
+from schemas.errors import LakeBusy, ServiceError, XmodalError
 
 app = typer.Typer(
     name="xmodal",
@@ -39,19 +53,30 @@ app.command("maintain")(curate.maintain)
 app.command("train")(train.train)
 app.command("checkpoints")(train.checkpoints)
 app.command("search")(search.search)
+app.command("fit")(fit.fit)
+app.command("map")(maps.draw_map)
+app.command("sql")(sql.sql)
+app.command("serve")(serve.serve)
+app.command("mcp")(mcp.mcp)
+app.command("up")(up.up)
+app.command("down")(up.down)
+app.command("dashboard")(dashboard.dashboard)
+app.command("export")(export.export)
+app.command("report")(report.report)
 app.command("status")(status.status)
-app.command("tables")(lake.tables)
-app.command("snapshots")(lake.snapshots)
-app.command("tag")(lake.tag)
-app.command("restore")(lake.restore)
-app.command("diff")(lake.diff)
+app.command("tables")(tables.tables)
 app.command("methods")(methods.methods)
 app.command("doctor")(doctor.doctor)
 app.add_typer(bench.app, name="bench")
 app.add_typer(captions.app, name="captions")
 app.add_typer(corpora.app, name="corpora")
+app.add_typer(encoders.app, name="encoders")
+app.add_typer(notify.app, name="notify")
+app.add_typer(quality.app, name="quality")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(decisions.app, name="decisions")
+app.add_typer(represent.app, name="represent")
+app.add_typer(versions.app, name="versions")
 
 
 @app.callback()
@@ -69,9 +94,24 @@ def main() -> None:
         app()
     except XmodalError as error:
         name = "" if isinstance(error, LakeBusy) else f"{type(error).__name__}: "
-        print(f"xmodal: {name}{' '.join(str(error).split())}", file=sys.stderr)
+        said = str(error) if isinstance(error, ServiceError) else " ".join(str(error).split())
+        print(f"xmodal: {name}{said}", file=sys.stderr)  # of a service that died, with the lines of its log
         _let_go(error)
         sys.exit(3 if isinstance(error, LakeBusy) else 1)
+    except Exception as error:
+        if not _is_of_a_store(error):
+            raise
+        said = " ".join(str(error).split())[:400]
+        print(f"xmodal: the object store does not answer: {type(error).__name__}: {said}", file=sys.stderr)
+        _let_go(error)
+        sys.exit(1)
+
+
+def _is_of_a_store(error: Exception) -> bool:
+    """Whether the way to an object store is down: S3's clients have classes of their own, Lance says it in the text."""
+    return isinstance(error, ConnectionError) or (
+        type(error).__module__.startswith("botocore") or "LanceError(IO): Generic S3 error" in str(error)
+    )
 
 
 def _let_go(error: BaseException | None) -> None:

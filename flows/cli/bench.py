@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from flows.cli.output import AtOption, JsonOption, LakeOption, lake_uri, print_json, progress, say, show
 
@@ -104,6 +105,44 @@ def bias(
     say(
         f"Differences of sources: mean cosine {report.difference.cosine:.3f}; with signs at random {low:.3f} to {high:.3f}."
     )
+
+
+@app.command("retrieval")
+def retrieval(
+    lake: LakeOption = None,
+    at: AtOption = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="Whose vectors; the table with most by default.")
+    ] = None,
+    queries: Annotated[int, typer.Option(min=1, help="Texts, and media, to ask with.")] = 500,
+    role: Annotated[list[str] | None, typer.Option(help="Only texts of these roles.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draw.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask texts for their media and media for their texts, every way the snapshot can be searched, and time it."""
+    from dataclasses import asdict
+
+    from storage import lake as lakes
+    from tasks.bench_retrieval import measure, record
+
+    opened = lakes.open(lake_uri(lake))
+    report = measure(opened, at=at, encoder=encoder, queries=queries, roles=tuple(role or ()), seed=seed)
+    record(opened, report, seed=seed)
+    if as_json:
+        print_json(asdict(report) | {"rsum": report.rsum})
+        return
+    say(f"{report.queries} queries a direction in {report.snapshot.snapshot_id}, {report.encoder}; per cent.")
+    names = ("R@1", "R@5", "R@10", "share@10", "MRR", "MAP", "nDCG@10")
+    rows = [
+        (row.way, row.direction, *(f"{100 * row.mean[name]:.1f}" for name in names), f"{row.median_rank:g}",
+         f"{row.p50_ms:.1f}", f"{row.p95_ms:.1f}")
+        for row in report.rows
+        if not row.skipped
+    ]  # fmt: skip
+    show("", ("", "", *names, "median rank", "p50 ms", "p95 ms"), rows)
+    show("rsum, of 600", ("", ""), [(way, f"{value:.1f}") for way, value in report.rsum.items()])
+    for way in dict.fromkeys((row.way, row.skipped) for row in report.rows if row.skipped):
+        say(escape(f"{way[0]} was not measured: {way[1]}"))
 
 
 def _plain(report: "Report") -> list[dict[str, object]]:

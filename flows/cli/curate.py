@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
-from flows.cli.output import JsonOption, LakeOption, lake_uri, print_json, progress, say, show
+from flows.cli.output import JsonOption, LakeOption, lake_uri, print_json, printable, progress, say, show
 
 
 def curate(
@@ -62,17 +63,28 @@ def maintain(
         return
     merged = ", ".join(f"{table} ({n})" for table, n in done.compacted.items()) or "nothing to compact"
     say(f"compacted: {merged}; snapshots let go: {len(done.expired)}; freed {done.freed_bytes / 1e6:.1f} MB")
+    for table, what in done.indexes.items():
+        say(f"index of {table}: {what}")
+    for alert in done.alerts:
+        say(escape(alert))
 
 
 def run_curate(
     recipe: Any, lake: str, *, as_json: bool = False, replay: tuple[str, ...] = ()
 ) -> dict[str, Any]:
-    """Run the curate flow with progress, report it, and return its row of `runs`."""
+    """Run the curate flow with progress, report it, and return its row of `runs`.
+
+    Raises:
+        typer.Exit: The snapshot was committed but is not good enough for the tag.
+    """
     from flows.curate import curate as flow
 
     with progress(quiet=as_json):
         flow(recipe, lake=lake, replay=replay)
-    return report(lake, as_json=as_json)
+    row = report(lake, as_json=as_json)
+    if json.loads(row["counts"]).get("check quality", {}).get("critical"):
+        raise typer.Exit(1)
+    return row
 
 
 def report(lake: str, *, as_json: bool = False) -> dict[str, Any]:
@@ -89,6 +101,7 @@ def report(lake: str, *, as_json: bool = False) -> dict[str, Any]:
         say(
             f"Nothing changed: {counts['plan']['listed']} items as before; the snapshot is still {row['read_snapshot']}."
         )
+        _quality(row, counts)
         return row
     items, pairs = counts["items"], counts["pairs"]
     say(f"Snapshot {row['written_snapshot']} of {lake}, from {row['read_snapshot'] or 'nothing'}.")
@@ -118,4 +131,15 @@ def report(lake: str, *, as_json: bool = False) -> dict[str, Any]:
         if c["wall_s"] >= 0.05
     ]
     show("Where time went", ("step", "items", "wall s", "CPU s"), spent)
+    _quality(row, counts)
     return row
+
+
+def _quality(row: dict[str, Any], counts: dict[str, dict[str, int]]) -> None:
+    """Print what the check of the snapshot found, where there was something."""
+    found = counts.get("check quality", {})
+    if found.get("critical") or found.get("warnings"):
+        of_each = ", ".join(f"{found.get(name, 0)} {name}" for name in ("passed", "critical", "warnings"))
+        say(f"Quality: {of_each}; `xmodal quality show` says which.")
+    if row["message"]:
+        say(escape(printable(row["message"])))

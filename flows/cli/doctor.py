@@ -8,10 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.cli.output import JsonOption, LakeOption, lake_uri, print_json, say, show
+
+if TYPE_CHECKING:
+    from storage.places import Place
 
 
 @dataclass(frozen=True)
@@ -24,10 +28,17 @@ class Finding:
     advice: str = ""
 
 
-def doctor(lake: LakeOption = None, as_json: JsonOption = False) -> None:
-    """Check versions, torch, decoders, disk, the lake's file system, Prefect and Dask."""
+def doctor(
+    lake: LakeOption = None,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Read every row of the lake and compare it with its digest.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Check versions, torch, decoders, disk, the lake's file system, its tables, Prefect and Dask."""
     checks: tuple[Callable[[], list[Finding]], ...] = (
-        _versions, _torch, _decoders, lambda: _disk(lake_uri(lake)), lambda: _lake(lake_uri(lake)), _prefect, _dask, _debian,
+        _versions, _torch, _decoders, _confinement, lambda: _disk(lake_uri(lake)), lambda: _lake(lake_uri(lake)),
+        lambda: _tables(lake_uri(lake), deep), _prefect, _dask, _debian,
     )  # fmt: skip
     findings = []
     for check in checks:
@@ -136,6 +147,29 @@ def _decoders() -> list[Finding]:
     ]
 
 
+def _confinement() -> list[Finding]:
+    """Start a decoder and see whether the kernel keeps it from the network."""
+    from schemas.recipes import InspectRecipe
+    from schemas.settings import DecodeLimits
+    from tasks.media.decoder import Decoder
+
+    with Decoder(InspectRecipe(), DecodeLimits()) as decoder:
+        decoder.inspect(b"P6 1 1 255 abc", name="dot.ppm")
+        confined = decoder.is_confined
+    if confined:
+        return [
+            Finding("decoder", "ok", "without network, writing and other processes: the kernel refuses them")
+        ]
+    return [
+        Finding(
+            "decoder",
+            "note",
+            "bounded in memory and time, but the kernel has no seccomp filters",
+            "decode strangers' media in a container without network",
+        )
+    ]
+
+
 def _disk(lake: str) -> list[Finding]:
     if "://" in lake:
         return []
@@ -160,14 +194,7 @@ def _lake(lake: str) -> list[Finding]:
 
     place = Place(lake)
     if not place.is_local:
-        return [
-            Finding(
-                "lake",
-                "note",
-                lake,
-                "an object store: use one writer at a time unless it honours conditional PUT (If-None-Match)",
-            )
-        ]
+        return [_object_store(place)]
     folder = Path(place.root)
     parent = folder if folder.exists() else next(p for p in folder.parents if p.exists())
     if not os.access(parent, os.W_OK):
@@ -189,6 +216,54 @@ def _lake(lake: str) -> list[Finding]:
         with FileLock(Path(probe, "lock"), timeout=5):
             pass
     return [Finding("lake", "ok", f"{lake}: rename and locks work")]
+
+
+def _object_store(place: "Place") -> Finding:
+    """Write one small object twice: the second time the store has to refuse."""
+    from storage.lease import honours_conditions
+
+    try:
+        honours = honours_conditions(place)
+    except Exception as error:  # whatever a store that cannot be reached, or says no, raises
+        return Finding(
+            "lake",
+            "problem",
+            f"{place.uri}: {type(error).__name__}: {error}",
+            "check AWS_ENDPOINT_URL, credentials and the bucket's name",
+        )
+    if not honours:
+        return Finding(
+            "lake",
+            "problem",
+            f"{place.uri}: the store ignores conditional PUT (If-None-Match)",
+            "use another store: two writers would overwrite each other",
+        )
+    return Finding("lake", "ok", f"{place.uri}: conditional PUT works")
+
+
+def _tables(uri: str, deep: bool) -> list[Finding]:
+    """Check that what the newest and the tagged versions name is there, and is what was written."""
+    from storage import lake as lakes
+    from storage import soundness
+
+    lake = lakes.open(uri)
+    if damage := soundness.check_logs(lake):
+        advice = "bring these tables back from a copy of the lake"
+        return [Finding(f"lake: {each.table}", "problem", each.what, advice) for each in damage]
+    snapshots = {snapshot.snapshot_id: snapshot for snapshot in lake.snapshots()}
+    looked_at = [each for each in snapshots if each in {*lake.tags().values(), max(snapshots)}]
+    findings = []
+    for name in looked_at:
+        damage = soundness.check(lake, snapshots[name], deep=deep)
+        sound = soundness.newest_sound(lake, but=snapshots[name], deep=deep) if damage else None
+        advice = (
+            f"`xmodal versions restore {sound.snapshot_id}`, then `xmodal versions tag latest {sound.snapshot_id}`"
+            if sound
+            else "no version is sound: bring the lake back from a copy, or curate into a new one"
+        )
+        findings += [Finding(f"lake: {name}", "problem", f"{d.table}: {d.what}", advice) for d in damage]
+    how = "every row is what was written" if deep else "files, counts and digests are those on record"
+    return findings or [Finding("lake: tables", "ok", f"{len(looked_at)} versions looked at: {how}")]
 
 
 def _prefect() -> list[Finding]:

@@ -17,18 +17,26 @@ def methods(
     from flows.recipes import shipped
     from schemas.errors import RecipeError
     from tasks.assessors import ASSESSORS
+    from tasks.bridges import BRIDGES
     from tasks.captioners import CAPTIONERS
+    from tasks.codes import CODERS
+    from tasks.diagnostics import DIAGNOSTICS
     from tasks.dividers import DIVIDERS
     from tasks.encoders import ENCODERS
+    from tasks.exports import EXPORTERS
     from tasks.filters import FILTERS
+    from tasks.fusion import FUSIONS
     from tasks.heads import HEADS
     from tasks.injectors import INJECTORS
+    from tasks.late import LATE_SCORERS
     from tasks.losses import LOSSES
     from tasks.metrics import METRICS
     from tasks.miners import MINERS
     from tasks.negatives import REWRITERS
     from tasks.noise import NOISE_SCORERS
     from tasks.repairs import REPAIRS
+    from tasks.rerankers import RERANKERS
+    from tasks.similarities import SIMILARITIES
     from tasks.soft_labels import SOFT_LABELS
     from tasks.sources import SOURCES
 
@@ -41,18 +49,26 @@ def methods(
         return
     families: dict[str, dict[str, Any]] = {
         "assessors": ASSESSORS,
+        "bridges": BRIDGES,
         "captioners": CAPTIONERS,
+        "codes": CODERS,
+        "diagnostics": DIAGNOSTICS,
         "dividers": DIVIDERS,
         "encoders": ENCODERS,
+        "exports": EXPORTERS,
         "filters": FILTERS,
+        "fusion": FUSIONS,
         "heads": HEADS,
         "injectors": INJECTORS,
+        "late": LATE_SCORERS,
         "losses": LOSSES,
         "metrics": METRICS,
         "miners": MINERS,
         "negatives": REWRITERS,
         "noise": NOISE_SCORERS,
         "repairs": REPAIRS,
+        "rerankers": RERANKERS,
+        "similarities": SIMILARITIES,
         "soft-labels": SOFT_LABELS,
         "sources": SOURCES,
     }

@@ -2,12 +2,14 @@
 
 import base64
 import html
+import math
 import tempfile
 import webbrowser
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from rich.markup import escape
 
 from flows.cli.output import AtOption, JsonOption, LakeOption, lake_uri, print_json, say, show
 
@@ -25,36 +27,105 @@ figcaption {{ overflow-wrap: anywhere }} small {{ opacity: .7 }}
 def search(
     text: Annotated[str | None, typer.Argument(help="What to look for, in words.")] = None,
     image: Annotated[
-        Path | None, typer.Option(help="A picture to look for.", exists=True, dir_okay=False)
+        Path | None,
+        typer.Option(
+            help="A picture to look for; with words: like it, and as they say.", exists=True, dir_okay=False
+        ),
+    ] = None,
+    like: Annotated[
+        list[str] | None,
+        typer.Option(help="Digest of an item that results shall resemble; may be given again."),
+    ] = None,
+    unlike: Annotated[
+        list[str] | None,
+        typer.Option(help="Digest or words that results shall not resemble; may be given again."),
+    ] = None,
+    replace: Annotated[
+        str | None, typer.Option(help="OLD=NEW: like the picture, but with the new word in place of the old.")
     ] = None,
     lake: LakeOption = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many results.")] = 10,
+    offset: Annotated[int, typer.Option(min=0, help="How many of the best to pass over.")] = 0,
     at: AtOption = None,
     encoder: Annotated[str | None, typer.Option(help="Encoder, where the lake has several.")] = None,
     by: Annotated[
         Literal["media", "texts", "both"], typer.Option(help="What words are compared with.")
     ] = "both",
+    side: Annotated[Literal["media", "text"], typer.Option(help="What comes back.")] = "media",
+    where: Annotated[
+        str | None, typer.Option(help='Condition on columns of media (or texts), e.g. "width_px > 512".')
+    ] = None,
+    modality: Annotated[
+        list[str] | None, typer.Option(help="Only media of this kind; may be given again.")
+    ] = None,
+    first: Annotated[
+        Literal["dense", "match", "hybrid", "late", "codes"],
+        typer.Option(
+            help="Find by vectors, by words (BM25), by both, token by token, or by binary codes; the last two after "
+            "`xmodal represent`."
+        ),
+    ] = "dense",
+    compare: Annotated[
+        Literal["auto", "exact", "index"],
+        typer.Option("--search", help="Compare with all, ask the index, or choose."),
+    ] = "auto",
+    diverse: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Spread results out: 1 is relevance alone, 0 difference alone (MMR)."
+        ),
+    ] = None,
+    adjust: Annotated[
+        bool,
+        typer.Option(help="Use the similarity fitted to the snapshot, where `xmodal fit` found one better."),
+    ] = True,
+    slots: Annotated[
+        Literal["auto", "all", "none"],
+        typer.Option(
+            help="Words that name values of the tables narrow the search: clear ones, all, or none. kind:value counts "
+            "in both."
+        ),
+    ] = "auto",
+    without: Annotated[
+        list[str] | None,
+        typer.Option(help="Kind of such words that is not to count, e.g. size; may be given again."),
+    ] = None,
     open_sheet: Annotated[
         bool, typer.Option("--open", help="Write an HTML contact sheet and open it.")
     ] = False,
     sheet: Annotated[Path | None, typer.Option(help="Where to write the contact sheet.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Print the kept media nearest to a text or a picture."""
+    """Print what is kept and nearest to words, a picture, items, or all of them together."""
+    from schemas.errors import DataError
     from storage import lake as lakes
+    from tasks.rerankers.mmr import MMR
     from tasks.search import search as find
 
-    results = find(lakes.open(lake_uri(lake)), text, image=image, k=k, at=at, encoder=encoder, by=by)
+    if replace is not None and "=" not in replace:
+        raise DataError(f"--replace takes OLD=NEW, such as red=blue; found {replace!r}")
+    old, _, new = (replace or "").partition("=")
+    results = find(
+        lakes.open(lake_uri(lake)), text, image=image, like=tuple(like or ()), unlike=tuple(unlike or ()),
+        replace=(old, new) if replace else None, k=k, offset=offset, at=at, encoder=encoder, by=by, side=side,
+        where=where, modality=tuple(modality or ()), first=first, search=compare, adjust=adjust,
+        slots=slots, without=tuple(without or ()),
+        reranker=MMR(trade=diverse) if diverse is not None else None,
+    )  # fmt: skip
     thumbnails = _thumbnails(results.hits)
     if as_json:
         print_json(
             {
                 "snapshot": results.snapshot_id,
                 "encoder": results.encoder,
+                "exact": results.exact,
+                "notes": results.notes,
                 "hits": [
                     {
                         "media_id": hit.media_id,
-                        "similarity": round(hit.similarity, 4),
+                        "item_id": hit.item_id,
+                        "score": round(hit.score, 4),
+                        "similarity": None if math.isnan(hit.similarity) else round(hit.similarity, 4),
                         "uri": hit.uri,
                         "texts": hit.texts,
                         "licence": hit.licence,
@@ -66,13 +137,26 @@ def search(
         )
     else:
         rows = [
-            (n, f"{hit.similarity:.3f}", "; ".join(hit.texts)[:70], path)
-            for n, (hit, path) in enumerate(zip(results.hits, thumbnails, strict=True), 1)
+            (
+                n,
+                f"{hit.score if math.isnan(hit.similarity) else hit.similarity:.3f}",
+                "; ".join(hit.texts)[:70],
+                path,
+            )
+            for n, (hit, path) in enumerate(zip(results.hits, thumbnails, strict=True), 1 + offset)
         ]
-        show(f"{results.encoder} at {results.snapshot_id}", ("", "similarity", "texts", "thumbnail"), rows)
+        measure = "similarity" if results.encoder else "BM25"
+        show(
+            f"{results.encoder or 'words'} at {results.snapshot_id}",
+            ("", measure, "texts", "thumbnail"),
+            rows,
+        )
+        for note in results.notes:
+            say(escape(note))
     if open_sheet or sheet:
         path = sheet or Path(tempfile.mkdtemp(prefix="xmodal-")) / "search.html"
-        path.write_text(contact_sheet(text or str(image), results), encoding="utf-8")
+        asked = text or str(image or ", ".join(like or ()))
+        path.write_text(contact_sheet(asked, results), encoding="utf-8")
         if not as_json:
             say(f"contact sheet: {path}")
         if open_sheet:
@@ -83,7 +167,7 @@ def contact_sheet(query: str, results: "object") -> str:
     """Return a page with the results' pictures. Nothing is loaded from elsewhere; all text is escaped."""
     figures = "".join(
         f'<figure><img alt="" src="data:image/webp;base64,{base64.b64encode(hit.thumbnail).decode()}">'
-        f"<figcaption>{html.escape('; '.join(hit.texts))}<br><small>{hit.similarity:.3f} "
+        f"<figcaption>{html.escape('; '.join(hit.texts))}<br><small>{hit.score:.3f} "
         f"{html.escape(hit.licence)}</small></figcaption></figure>"
         for hit in results.hits  # type: ignore[attr-defined]
     )

@@ -1,5 +1,6 @@
 """What does a medium show? `media -> drafts`, or why there is none."""
 
+from tasks.captioners.concepts import Concepts
 from tasks.captioners.contract import Captioner
 from tasks.captioners.hf_vision2seq import HfVision2Seq
 from tasks.captioners.keywords import Keywords
@@ -11,6 +12,7 @@ from tasks.captioners.translate import Translate
 from tasks.catalog import catalog
 
 CAPTIONERS: dict[str, type[Captioner]] = catalog(
+    Concepts,
     HfVision2Seq,
     Keywords,
     Labels,

@@ -17,13 +17,17 @@ class Written(NamedTuple):
     Args:
         tokens: The text's tokens, without `END`.
         ended: Whether the decoder came to an end by itself.
+        share: Geometric mean of the tokens' probabilities, `END` included; NaN where several beams were kept.
     """
 
     tokens: tuple[int, ...]
     ended: bool
+    share: float = float("nan")
 
 
-def write(decoder: "GPT2LMHeadModel", prefix: "Tensor", *, beams: int, longest: int) -> list[Written]:
+def write(
+    decoder: "GPT2LMHeadModel", prefix: "Tensor", *, beams: int, longest: int, temperature: float = 1.0
+) -> list[Written]:
     """Return the likeliest text found behind each prefix; no two tokens come twice in the same order.
 
     Each step keeps the `beams` continuations of the highest total log-probability, ended ones among them. At
@@ -34,6 +38,7 @@ def write(decoder: "GPT2LMHeadModel", prefix: "Tensor", *, beams: int, longest: 
         prefix: (B, K, W) vectors before the text.
         beams: Texts kept side by side for each.
         longest: Tokens of a text, at most.
+        temperature: Divides the logits where probabilities are read; what is written does not depend on it.
     """
     import torch
     from transformers import DynamicCache
@@ -47,6 +52,7 @@ def write(decoder: "GPT2LMHeadModel", prefix: "Tensor", *, beams: int, longest: 
         total = torch.full((rows, beams), float(_NEVER))
         total[:, 0] = 0  # all beams are alike at first: one goes on
         history = torch.empty((rows * beams, 0), dtype=torch.int64)
+        sure, said = torch.zeros(rows * beams, dtype=torch.float64), torch.zeros(rows * beams)
         for _ in range(longest + 1):
             logits = decoder(
                 inputs_embeds=inputs, position_ids=positions, past_key_values=cache, use_cache=True
@@ -56,6 +62,10 @@ def write(decoder: "GPT2LMHeadModel", prefix: "Tensor", *, beams: int, longest: 
             total, chosen = choices.topk(beams, dim=1)
             parent = (chosen // step.shape[1] + beams * torch.arange(rows)[:, None]).flatten()
             token = (chosen % step.shape[1]).flatten()
+            if beams == 1 and not (ended := (history == END).any(dim=1)).all():
+                counts = ~ended & ((token == END) | torch.tensor(history.shape[1] < longest))
+                log = torch.log_softmax(logits / temperature, dim=1).gather(1, token[:, None])[:, 0]
+                sure, said = sure + torch.where(counts, log, 0).double(), said + counts
             history = torch.cat([history[parent], token[:, None]], dim=1)
             if bool((history == END).any(dim=1).all()):
                 break
@@ -64,7 +74,8 @@ def write(decoder: "GPT2LMHeadModel", prefix: "Tensor", *, beams: int, longest: 
             inputs, positions = decoder.transformer.wte(token[:, None]), positions[:, -1:] + 1
         lengths = (history != END).sum(dim=1) + (history == END).any(dim=1)  # `END` counts once
         best = (total / lengths.view(rows, beams)).argmax(dim=1) + beams * torch.arange(rows)
-    return [_cut(row, longest) for row in history[best].tolist()]
+        share = (sure / said).exp().tolist() if beams == 1 else [float("nan")] * rows
+    return [_cut(row, longest, one) for row, one in zip(history[best].tolist(), share, strict=True)]
 
 
 def _allowed(step: "Tensor", history: "Tensor") -> "Tensor":
@@ -81,6 +92,6 @@ def _allowed(step: "Tensor", history: "Tensor") -> "Tensor":
     return step
 
 
-def _cut(tokens: list[int], longest: int) -> Written:
+def _cut(tokens: list[int], longest: int, share: float) -> Written:
     ended = END in tokens
-    return Written(tuple(tokens[: tokens.index(END)] if ended else tokens[:longest]), ended)
+    return Written(tuple(tokens[: tokens.index(END)] if ended else tokens[:longest]), ended, share)

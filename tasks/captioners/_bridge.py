@@ -158,8 +158,21 @@ class Bridged:
         """Return how large it is and how well it does, by `NUMBERS`."""
         return dict(zip(NUMBERS, self.arrays["numbers"].tolist(), strict=True))
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what was opened: arrays are all there is to send."""
+        return {"arrays": self.arrays}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        object.__setattr__(self, "arrays", state["arrays"])
+
     def open(self, plan: Plan) -> "GPT2LMHeadModel":
-        """Return the decoder."""
+        """Return the decoder, opened once."""
+        if self.__dict__.get("_opened", (None,))[0] != plan:
+            object.__setattr__(self, "_opened", (plan, self._open(plan)))
+        decoder: GPT2LMHeadModel = self.__dict__["_opened"][1]
+        return decoder
+
+    def _open(self, plan: Plan) -> "GPT2LMHeadModel":
         weights = {
             name.removeprefix(_DECODER): array
             for name, array in self.arrays.items()
@@ -188,16 +201,19 @@ class Bridged:
             scaled = torch.from_numpy((block - self.arrays["mean"]) @ self.arrays["basis"])
             with torch.inference_mode():
                 prefix = (scaled @ weight + bias).view(_TOGETHER, plan.prefix_tokens, plan.width)
-            written = write(decoder, prefix, beams=beams, longest=plan.longest)
-            tokens = _as_rows(written, plan.longest)
-            sure = _probabilities(_logits(decoder, tokens, prefix, plan), tokens, np.array([temperature]))[0]
+            written = write(decoder, prefix, beams=beams, longest=plan.longest, temperature=temperature)
+            if beams > 1:  # what is kept of each beam on the way is not its own probability
+                tokens = _as_rows(written, plan.longest)
+                logits = _logits(decoder, tokens, prefix, plan)
+                sure = _probabilities(logits, tokens, np.array([temperature]))[0]
+                written = [text._replace(share=float(one)) for text, one in zip(written, sure, strict=True)]
             said += [
                 Said(
                     to_text(tokenizer, text.tokens, ended=text.ended),
-                    float(share),
+                    text.share,
                     len(text.tokens) + text.ended,
                 )
-                for text, share in zip(written[: len(rows)], sure, strict=False)
+                for text in written[: len(rows)]
             ]
         return said
 

@@ -1,38 +1,57 @@
 """What a draft says, phrase by phrase, and what is left of it without some of them."""
 
-import re
-import unicodedata
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-from tasks.captioners.contract import MAX_CHARS, Draft, Failure, Statement
+from tasks.captioners._untrusted import cut, message_of, one_line, suspicions
+from tasks.captioners.contract import Draft, Failure, Statement
 from tasks.factual.read import factual
+
+UNTOLD = (
+    0.5  # confidence in a draft of which its captioner states nothing: nobody knows, and the gates decide
+)
 
 
 def admitted(said: Draft | Failure) -> Draft | Failure:
     """Return a draft as the lake takes it, whoever wrote it: one line, NFC, no control characters, bounded, not empty.
 
-    A captioner that keeps its contract sees no difference. What markup or instructions a text holds stays in it as
-    plain characters; those who show it escape it.
+    A captioner that keeps its contract sees no difference, unless its text is odd: what holds markup or instructions
+    is kept as plain characters with the fact "suspicious", and confidence is 0 in all that it says, so that nothing
+    accepts it but a person. A captioner may put odd texts of other people into its own words, so this is asked of every
+    draft. Those who show a text escape it.
     """
     if isinstance(said, Failure):
-        return replace(said, message=_plain(said.message)[:500])
-    text = _plain(said.text)
+        return replace(said, message=message_of(said.message))
+    text = cut(one_line(said.text))
     if not text:
-        return Failure("empty", "the draft has no text")
-    if len(text) > MAX_CHARS:
-        text = text[:MAX_CHARS].rsplit(" ", 1)[0].rstrip()
+        return Failure("empty", "the draft has no text", said.cost)
     spoken = tuple(
-        replace(statement, text=words, confidence=min(max(statement.confidence, 0.0), 1.0))
+        replace(statement, text=words, confidence=_sure(statement))
         for statement in said.statements
-        if (words := _plain(statement.text)[:MAX_CHARS])
+        if (words := cut(one_line(statement.text)))
     )
-    return replace(said, text=text, statements=spoken or (Statement(text, "whole", 0.0),))
+    if not spoken:
+        spoken = (Statement(text, "whole", min(map(_sure, said.statements), default=UNTOLD)),)
+    odd = {*_called_suspicious(said.facts), *suspicions(text)}
+    odd.update(kind for statement in spoken for kind in suspicions(statement.text))
+    if not odd:
+        return replace(said, text=text, statements=spoken)
+    return replace(
+        said,
+        text=text,
+        statements=tuple(replace(statement, confidence=0.0) for statement in spoken),
+        facts={**said.facts, "suspicious": sorted(odd)},
+    )
 
 
-def _plain(text: str) -> str:
-    kept = "".join(" " if unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") else char for char in text)
-    return re.sub(r"\s+", " ", unicodedata.normalize("NFC", kept)).strip()
+def _sure(statement: Statement) -> float:
+    """Return the confidence in a statement, in [0, 1]; 0 for what is no number."""
+    return min(statement.confidence, 1.0) if statement.confidence > 0 else 0.0
+
+
+def _called_suspicious(facts: Mapping[str, object]) -> list[str]:
+    kinds = facts.get("suspicious")
+    return [str(kind) for kind in kinds] if isinstance(kinds, list) else []
 
 
 def statements_of(draft: Draft) -> tuple[Statement, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from tasks.captioners.contract import MAX_CHARS, Draft, Failure, Medium, Statement
 
 MAX_MESSAGE_CHARS = 500
+_LEAST_CONFIDENCE = 1e-4  # 0 is refused whatever else speaks for it
 # Normalising takes time that grows with the square of a run of accents; nobody needs more than this.
 LOOKED_AT_CHARS = 4 * MAX_CHARS
 
@@ -27,6 +28,15 @@ _SUSPICIONS = {
         r"|\bas an ai\b|\bas a (?:large )?language model\b"
     ),
 }
+# None of these in a text: the pattern cannot match. Looking for them takes a fifth of the time.
+_TELLTALES = {
+    "markup": ("<", "](", "```", ":", "&", "{", "/inst]", "[inst]"),
+    "instructions": (
+        "instruction", "prompt", "rule", "guideline", "direction", "system", " now", "caption", "draft", "text",
+        "picture", "pair", ":",
+    ),
+    "refusal": ("sorry", "able", "can", "won", "as a"),
+}  # fmt: skip
 
 
 def one_line(text: str) -> str:
@@ -34,6 +44,8 @@ def one_line(text: str) -> str:
 
     Only the first `LOOKED_AT_CHARS` characters are looked at.
     """
+    if text.isascii() and text.isprintable():  # nothing to leave out, and NFC already
+        return " ".join(text[:LOOKED_AT_CHARS].split())
     kept = []
     for character in text[:LOOKED_AT_CHARS]:
         category = unicodedata.category(character)
@@ -58,8 +70,16 @@ def suspicions(line: str) -> list[str]:
 
     Rules of thumb, English only: they are there to call a person, not to make a text safe.
     """
-    plain = unicodedata.normalize("NFKC", line).casefold()  # <script> in full-width letters is one too
-    return sorted(kind for kind, pattern in _SUSPICIONS.items() if pattern.search(plain))
+    # <script> in full-width letters is one too
+    plain = line.casefold() if line.isascii() else unicodedata.normalize("NFKC", line).casefold()
+    found = []
+    for kind, telltales in _TELLTALES.items():
+        for one in telltales:
+            if one in plain:
+                if _SUSPICIONS[kind].search(plain):
+                    found.append(kind)
+                break
+    return sorted(found)
 
 
 def message_of(text: str) -> str:
@@ -88,22 +108,23 @@ def drafted(
 
     Args:
         written: Anything.
-        confidence: Probability that it is true, in [0, 1].
+        confidence: Probability that it is true, in [0, 1]. Rounded, but never to the 0 of odd texts.
         language: BCP 47 primary subtag.
         facts: Facts of the draft; "cut" and "suspicious" are added where they apply.
-        cost: Cost of the draft.
+        cost: Cost of the draft, or of the failure.
         suspicious: What the caller found odd about it.
     """
     line = one_line(written)
     if not line:
-        return Failure("empty", "the model wrote nothing")
+        return Failure("empty", "the model wrote nothing", dict(cost))
     if not any(character.isalpha() for character in line):
-        return Failure("not-text", message_of(f"no letter in {line[:80]!r}"))
+        return Failure("not-text", message_of(f"no letter in {line[:80]!r}"), dict(cost))
     text, odd = cut(line), sorted({*suspicions(line), *suspicious})
     facts = dict(facts)
     if text != line or len(written) > LOOKED_AT_CHARS:
         facts["cut"] = True
     if odd:
         facts["suspicious"] = odd
-    whole = Statement(text, "whole", 0.0 if odd else round(min(max(confidence, 0.0), 1.0), 4))
+    sure = max(round(min(confidence, 1.0), 4), _LEAST_CONFIDENCE) if confidence > 0 and not odd else 0.0
+    whole = Statement(text, "whole", sure)
     return Draft(text, (whole,), language=language, facts=facts, cost=dict(cost))

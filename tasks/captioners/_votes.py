@@ -16,7 +16,7 @@ _ARTICLES = r"a|an|the|some|its|his|her|their|this|that|these|those"
 _LEAD = re.compile(rf"\b(?:{_ARTICLES})\s+$", re.IGNORECASE)
 _TAIL = re.compile(r"[.!?]\s*$")
 _COORDINATES = re.compile(r"[,;.!?:/&+]|\b(?:and|or|plus)\b", re.IGNORECASE)
-_COPULA = re.compile(r"[\s,-]*(?:\b(?:is|are|was|were))?[\s,-]*$", re.IGNORECASE)
+_COPULA = re.compile(r"(?<![\s,-])[\s,-]*(?:\b(?:is|are|was|were)[\s,-]*)?$", re.IGNORECASE)
 _WORD = re.compile(r"\w+(?:['\u2019-]\w+)*")
 _EMPTY = re.compile(
     r"an?|and|are|as|at|be|by|for|from|in|is|its?|of|on|or|that|the|to|was|were|with", re.IGNORECASE

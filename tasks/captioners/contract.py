@@ -93,10 +93,12 @@ class Failure:
         reason: Short and from a fixed set, for counting: nothing-to-say, no-vector, endpoint-down, too-slow,
             refused-by-endpoint, not-text, too-long, empty ...
         message: What happened, for a person; at most 500 characters, nothing secret in it.
+        cost: What it cost all the same, by unit as in `Draft`; empty where nobody knows.
     """
 
     reason: str
     message: str = ""
+    cost: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

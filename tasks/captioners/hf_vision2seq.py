@@ -4,7 +4,6 @@ import contextlib
 import functools
 import hashlib
 import json
-import re
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,28 +17,11 @@ from schemas.errors import EncoderError
 from schemas.source import Source
 from tasks.captioners._untrusted import drafted, message_of, refusal_of
 from tasks.captioners.contract import Corpus, Draft, Failure, Medium
+from tasks.encoders import _hub
 from tasks.encoders.hf_dual import middle
 from tasks.encoders.identity import EXECUTION, PLACE
 
-Stamp = tuple[tuple[str, int, int], ...]  # name, bytes and modification time in ns of each file
-
-# What is fetched from the hub and covered by the digest: all that decides a caption, and no code.
-FILES = (
-    "config.json",
-    "generation_config.json",
-    "model.safetensors",
-    "model-*-of-*.safetensors",
-    "model.safetensors.index.json",
-    "preprocessor_config.json",
-    "processor_config.json",
-    "chat_template*",
-    "tokenizer*",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab*",
-    "merges.txt",
-    "*.model",
-)
+FILES = (*_hub.FILES, "generation_config.json", "chat_template*")
 ASKED_OF_CHATS = "Describe this picture in one plain sentence. Say only what can be seen."
 ASKED_OF_FLORENCE = "<CAPTION>"
 _OPENING = threading.Lock()  # lru_cache alone lets two threads open the same weights at once
@@ -111,14 +93,8 @@ class HfVision2Seq:
                 raise ValueError(f"{name} must be at least 1, but is {getattr(self, name)}")
         if self.dtype not in ("auto", "float32", "float16", "bfloat16"):
             raise ValueError(f"dtype must be auto, float32, float16 or bfloat16, but is {self.dtype!r}")
-        if Path(self.model).is_dir():
-            if self.revision is not None:
-                raise ValueError(f"{self.model!r} is a local folder; leave revision out")
-        elif not re.fullmatch("[0-9a-f]{40}", self.revision or ""):
-            raise ValueError(
-                f"{self.model!r} is no local folder, and as a hub id it must be pinned, but revision is"
-                f" {self.revision!r}; write revision: <the commit's 40 hex digits, from the hub's page>"
-            )
+        if wrong := _hub.unpinned(self.model, self.revision):
+            raise ValueError(wrong)
 
     def learn(self, corpus: Corpus) -> Self:
         """Return itself: the weights are what they are."""
@@ -130,8 +106,8 @@ class HfVision2Seq:
         Raises:
             EncoderError: The files cannot be read or fetched.
         """
-        folder = _folder(self.model, self.revision)
-        return _digest(folder, _stamp(folder))
+        folder = _hub.folder_of(self.model, self.revision, FILES)
+        return _hub.digest_of(folder, _stamp(folder))
 
     def __call__(self, media: Sequence[Medium]) -> list[Draft | Failure]:
         """Return a draft, or why there is none, for each medium in order.
@@ -187,7 +163,7 @@ class HfVision2Seq:
         dtype: str = self.dtype
         if dtype == "auto":
             dtype = "bfloat16" if torch.device(device).type == "cuda" else "float32"
-        folder = _folder(self.model, self.revision)
+        folder = _hub.folder_of(self.model, self.revision, FILES)
         with _OPENING:
             return _open(folder, _stamp(folder), device, dtype)
 
@@ -351,45 +327,14 @@ def _stops(model: Any) -> frozenset[int]:
     return frozenset(int(token) for token in several if token is not None)
 
 
-@functools.lru_cache(maxsize=64)
-def _folder(model: str, revision: str | None) -> Path:
-    """Return the folder that holds the model; a hub id is fetched unless it lies in the hub's cache."""
-    if revision is None:
-        return Path(model)
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    fetch = functools.partial(snapshot_download, model, revision=revision, allow_patterns=list(FILES))
-    with contextlib.suppress(LocalEntryNotFoundError):
-        cached = Path(fetch(local_files_only=True))
-        if (cached / "config.json").exists() and any(cached.glob("model*.safetensors")):
-            return cached
-    try:
-        return Path(fetch())
-    except Exception as error:  # the hub's own, the network's and the disk's
-        raise EncoderError(f"cannot fetch {model!r} at {revision}: {error}") from error
-
-
-def _stamp(folder: Path) -> Stamp:
-    found = {path.name: path.stat() for pattern in FILES for path in folder.glob(pattern) if path.is_file()}
-    if not any(name.endswith(".safetensors") for name in found) or "config.json" not in found:
-        raise EncoderError(
-            f"{folder} must hold config.json and model.safetensors (save_pretrained writes both; weights in"
-            f" pickled formats are never opened), but holds {', '.join(sorted(found)) or 'neither'}"
-        )
-    words = {name for name in found if name.startswith(("tokenizer", "vocab")) or name.endswith(".model")}
+def _stamp(folder: Path) -> _hub.Stamp:
+    stamp = _hub.stamp_of(folder, FILES)
+    words = {
+        name for name, _, _ in stamp if name.startswith(("tokenizer", "vocab")) or name.endswith(".model")
+    }
     if not words - {"tokenizer_config.json"}:  # transformers would make up an empty one
         raise EncoderError(f"{folder} holds no tokenizer; save the processor beside the model")
-    return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in sorted(found.items()))
-
-
-@functools.lru_cache(maxsize=64)
-def _digest(folder: Path, stamp: Stamp) -> str:
-    digest = hashlib.sha256()
-    for name, _, _ in stamp:
-        with (folder / name).open("rb") as content:
-            digest.update(f"{name} {hashlib.file_digest(content, 'sha256').hexdigest()}\n".encode())
-    return digest.hexdigest()
+    return stamp
 
 
 def _own_code(folder: Path) -> str:
@@ -407,7 +352,7 @@ def _own_code(folder: Path) -> str:
 
 
 @functools.lru_cache(maxsize=2)
-def _open(folder: Path, stamp: Stamp, device: str, dtype: str) -> _Opened:
+def _open(folder: Path, stamp: _hub.Stamp, device: str, dtype: str) -> _Opened:
     from safetensors import SafetensorError
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
@@ -422,11 +367,7 @@ def _open(folder: Path, stamp: Stamp, device: str, dtype: str) -> _Opened:
     except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
         raise EncoderError(f"cannot open {folder} as a captioner{_own_code(folder)}: {error}") from error
     model, report = loaded
-    if absent := sorted(report["missing_keys"]):
-        raise EncoderError(
-            f"{folder} lacks {len(absent)} of the model's weights, {absent[0]!r} first, and transformers would"
-            f" draw them at random; save the whole model again{_own_code(folder)}"
-        )
+    _hub.require_whole(folder, report, _own_code(folder))
     if not hasattr(processor, "tokenizer") or not hasattr(processor, "image_processor"):
         raise EncoderError(
             f"{folder} holds {type(processor).__name__}, but a captioner needs a processor of pictures and"

@@ -44,7 +44,7 @@ class OpenaiCompatible:
     The picture goes out as a data URL, re-encoded and no larger than `picture_px`; a medium's id, texts and
     vector do not leave. What comes back is nobody's word: it becomes plain text of one line, and a text with
     markup, with instructions or with the key in it is kept with the fact "suspicious" and confidence 0, so that
-    nothing accepts it but a person.
+    nothing accepts it but a person. Tokens of answers that come to nothing are counted too.
 
     The one statement of a draft is the draft as a whole. Its confidence is the geometric mean of the
     probabilities of the tokens where the endpoint gives them, else `default_confidence`.
@@ -64,7 +64,7 @@ class OpenaiCompatible:
         picture_px: Longer side of the picture that is sent, at most. Smaller ones go as they are.
         picture_format: JPEG at quality 90, or PNG.
         logprobs: Ask for the tokens' probabilities. Some endpoints refuse the question.
-        default_confidence: Confidence of a text that comes without probabilities, in [0, 1].
+        default_confidence: Confidence of a text that comes without probabilities, in [0, 1]; 0 has it refused.
         language: BCP 47 primary subtag of what the prompt asks for.
         usd_per_million_prompt: Price of tokens read. None: not counted.
         usd_per_million_completion: Price of tokens written. None: not counted.
@@ -365,6 +365,7 @@ class _Calls:
         Raises:
             _Trouble: The body is no answer.
         """
+        answer: Any = None
         try:
             answer = json.loads(body)
             choice = answer["choices"][0]
@@ -375,9 +376,10 @@ class _Calls:
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
             said = self._said(body[:_EXCERPT_BYTES].decode("utf-8", "replace"), _EXCERPT_CHARS)
             wrong = f"no chat completion ({type(error).__name__}): {said}"
-            raise _Trouble(Failure("not-text", message_of(wrong))) from None
+            raise _Trouble(Failure("not-text", message_of(wrong), self._cost(answer))) from None
+        cost = self._cost(answer)
         if refusal or choice.get("finish_reason") == "content_filter":
-            return Failure("refused-by-endpoint", self._said(refusal or "stopped by a content filter"))
+            return Failure("refused-by-endpoint", self._said(refusal or "stopped by a content filter"), cost)
         # twice: a key with invisible characters inside is one once they are gone
         text = self._scrubbed(one_line(self._scrubbed(content or "")))
         facts: dict[str, object] = {**self._facts, "finished": choice.get("finish_reason") != "length"}
@@ -388,7 +390,7 @@ class _Calls:
             confidence=self._confidence(choice),
             language=self._method.language,
             facts=facts,
-            cost=self._cost(answer.get("usage")),
+            cost=cost,
             suspicious=["key"] if _KEY_WAS_HERE in text else [],
         )
 
@@ -396,9 +398,10 @@ class _Calls:
         mean = token_confidence(choice)
         return self._method.default_confidence if mean is None else mean
 
-    def _cost(self, usage: object) -> dict[str, float]:
+    def _cost(self, answer: object) -> dict[str, float]:
         """Return tokens and dollars, as far as the endpoint tells and the prices are known."""
         method = self._method
+        usage = answer.get("usage") if isinstance(answer, dict) else None
         prices = {"prompt": method.usd_per_million_prompt, "completion": method.usd_per_million_completion}
         cost: dict[str, float] = {}
         usd = 0.0

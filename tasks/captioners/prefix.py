@@ -187,36 +187,31 @@ class Prefix:
             DataError: It has not learnt.
         """
         models = self._require_models()
-        answers: list[Draft | Failure] = [_no_vector(medium, models[0].dim) for medium in media]
-        fold_of = [self._fold(medium.media_id) for medium in media]
-        for fold, model in enumerate(models):
-            rows = [
-                row
-                for row, medium in enumerate(media)
-                if fold_of[row] == fold and not _lacks(medium, model.dim)
-            ]
-            if not rows:
+        answers: list[Draft | Failure | None] = [None] * len(media)
+        usable, vectors = _usable(media, models[0].dim)
+        of_fold: list[list[int]] = [[] for _ in models]  # places in `usable`
+        for place, row in enumerate(usable):
+            of_fold[self._fold(media[row].media_id)].append(place)
+        for model, places in zip(models, of_fold, strict=True):
+            if not places:
                 continue
-            vectors = np.stack([np.asarray(media[row].vector, np.float32) for row in rows])
-            said = model.say(vectors, self._plan(), beams=self.beams)
-            for row, one in zip(rows, said, strict=True):
-                answers[row] = self._draft(one, model)
-        return answers
+            said = model.say(vectors[places], self._plan(), beams=self.beams)
+            facts = _facts(model.numbers)
+            for place, one in zip(places, said, strict=True):
+                answers[usable[place]] = self._draft(one, facts)
+        return [
+            _no_vector(medium, models[0].dim) if answer is None else answer
+            for medium, answer in zip(media, answers, strict=True)
+        ]
 
-    def _draft(self, said: Said, model: Bridged) -> Draft | Failure:
+    def _draft(self, said: Said, facts: Mapping[str, object]) -> Draft | Failure:
         if not said.text:
             return Failure("nothing-to-say", "the text ended before its first word")
-        numbers = model.numbers
         return drafted(
             said.text,
             confidence=said.probability,
             language=self.language,
-            facts={
-                "trained_on": int(numbers["trained_on"]),
-                "parameters": int(numbers["parameters"]),
-                "held_out_loss": round(numbers["held_out_loss"], 4),
-                "unconditional_loss": round(numbers["unconditional_loss"], 4),
-            },
+            facts=facts,
             cost={"completion_tokens": said.tokens},
         )
 
@@ -291,9 +286,26 @@ class Prefix:
         return self._models
 
 
-def _lacks(medium: Medium, dim: int) -> bool:
-    vector = medium.vector
-    return vector is None or vector.shape != (dim,) or not bool(np.isfinite(vector).all())
+def _facts(numbers: Mapping[str, float]) -> dict[str, object]:
+    """Return what a draft says of the model that wrote it."""
+    return {
+        "trained_on": int(numbers["trained_on"]),
+        "parameters": int(numbers["parameters"]),
+        "held_out_loss": round(numbers["held_out_loss"], 4),
+        "unconditional_loss": round(numbers["unconditional_loss"], 4),
+    }
+
+
+def _usable(media: Sequence[Medium], dim: int) -> tuple[list[int], NDArray[np.float32]]:
+    """Return the places of media that have a finite vector of the right width, and these vectors, (N, D)."""
+    fitting = [
+        row for row, medium in enumerate(media) if medium.vector is not None and medium.vector.shape == (dim,)
+    ]
+    if not fitting:
+        return [], np.empty((0, dim), np.float32)
+    vectors = np.stack([media[row].vector for row in fitting]).astype(np.float32, copy=False)  # type: ignore[misc]
+    finite: NDArray[np.bool_] = np.asarray(np.isfinite(vectors).all(axis=1))
+    return [row for row, is_finite in zip(fitting, finite, strict=True) if is_finite], vectors[finite]
 
 
 def _no_vector(medium: Medium, dim: int) -> Failure:

@@ -186,14 +186,16 @@ def _from_xml(root: ElementTree.Element) -> Metadata:
 
 def _from_text(svg: str) -> Metadata:
     def inside(tag: str, where: str = svg) -> list[str]:
-        blocks = re.findall(rf"<{tag}(?:\s[^>]*)?>(.*?)</{tag}>", where, flags=re.DOTALL)
-        return [" ".join(unescape(re.sub(r"<[^>]*>", " ", block)).split()) for block in blocks]
+        blocks = re.findall(rf"<{tag}(?:\s[^<>]*)?>((?:(?!<{tag}[\s>]).)*?)</{tag}>", where, flags=re.DOTALL)
+        return [" ".join(unescape(re.sub(r"<[^<>]*>", " ", block)).split()) for block in blocks]
 
     def first(tag: str) -> str:
         return next(iter(inside(tag)), "")
 
-    subject = re.search(r"<dc:subject(?:\s[^>]*)?>(.*?)</dc:subject>", svg, flags=re.DOTALL)
-    licence = re.search(r"<(?:cc:)?license\s[^>]*resource=[\"']([^\"']*)[\"']", svg)
+    subject = re.search(
+        r"<dc:subject(?:\s[^<>]*)?>((?:(?!<dc:subject[\s>]).)*?)</dc:subject>", svg, flags=re.DOTALL
+    )
+    licence = re.search(r"<(?:cc:)?license\s[^<>]*resource=[\"']([^\"']*)[\"']", svg)
     return Metadata(
         title=first("dc:title"),
         keywords=tuple(word for word in inside("rdf:li", subject.group(1)) if word) if subject else (),

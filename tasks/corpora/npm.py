@@ -199,7 +199,9 @@ def unpack(tarball: Path, tree: Path, *, wanted: tuple[str, ...]) -> int:
     Raises:
         CorpusError: The tarball is broken, leads out of its folder, links, or is too large.
     """
-    pattern = re.compile("|".join(f"(?:{expression})" for expression in wanted))
+    pattern = re.compile(
+        "|".join(f"(?:{expression})" for expression in wanted)
+    )  # a corpus's own, none from outside
     taken = total = 0
     try:
         with tarfile.open(tarball, mode="r|gz") as archive:  # a stream: headers are seen before contents

@@ -73,10 +73,16 @@ def scaled(scores: NDArray[np.float32], tail: float) -> NDArray[np.float64]:
 
     A single outlier would otherwise squeeze all others together.
     """
+    low, high = ends(scores, tail)
+    return np.asarray((np.clip(scores.astype(np.float64), low, high) - low) / (high - low))
+
+
+def ends(scores: NDArray[np.float32], tail: float) -> tuple[float, float]:
+    """Return the scores that `scaled` makes 0 and 1."""
     low, high = np.quantile(scores.astype(np.float64), [tail, 1 - tail])
     if high <= low:  # nearly all scores are equal
-        low, high = float(scores.min()), float(scores.max())
-    return np.asarray((np.clip(scores.astype(np.float64), low, high) - low) / (high - low))
+        return float(scores.min()), float(scores.max())
+    return float(low), float(high)
 
 
 def one_kind(

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from scipy.special import betaln, logsumexp
 
 from schemas.source import Source
-from tasks.dividers._guard import STARTS, one_kind, refused, require_scores, rising, scaled, too_few
-from tasks.dividers.contract import Division
+from tasks.dividers._guard import STARTS, ends, one_kind, refused, require_scores, rising, scaled, too_few
+from tasks.dividers.contract import Component, Division
 
 _MOST = 4096  # rows of a resample; with more pairs than that the interval is wider than it need be
 _GRID = np.linspace(0.0005, 0.9995, 1000)  # where the overlap of two components is measured
@@ -69,6 +69,7 @@ class BetaMixture:
         departs="on scores in place of losses; tails cut before scaling; the best of several starts; posterior held "
         "monotone; refuses where one kind explains the scores",
     )
+    reads_shape: ClassVar[bool] = True
 
     steps: int = 10
     margin: float = 0.05
@@ -129,7 +130,18 @@ class BetaMixture:
             max(float(high), rate),
             True,
             f"two kinds of scores, AUROC {apart:.2f} between them if both are betas",
+            self._components(betas, *ends(scores, self.tail)),
         )
+
+    def _components(self, betas: BetaPair, low: float, high: float) -> tuple[Component, Component]:
+        """Return both kinds in units of the scores, of which `low` and `high` were stretched to 0 and 1."""
+        scale = (high - low) / (1 - 2 * self.margin)
+        loc = low - self.margin * scale
+        wrong, true = (
+            Component("beta", float(betas.share[n]), loc, scale, float(betas.a[n]), float(betas.b[n]))
+            for n in (1 - betas.upper(), betas.upper())
+        )
+        return wrong, true
 
 
 PAPER_START = BetaPair(np.array([1.0, 2.0]), np.array([2.0, 1.0]), np.array([0.5, 0.5]))

@@ -42,6 +42,7 @@ class Calibrated:
         url="https://doi.org/10.1145/1102351.1102430",
         departs="refuses where the verdicts do not go with the scores",
     )
+    reads_shape: ClassVar[bool] = False
 
     enough: int = 50
     resamples: int = 100

@@ -1,12 +1,40 @@
 """What every divider promises."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import beta, norm
 
 from schemas.source import Source
+
+
+@dataclass(frozen=True)
+class Component:
+    """One of the two kinds of pairs as a mixture fitted it, in units of the scores.
+
+    Args:
+        kind: normal: a bell. beta: a beta distribution, stretched from [0, 1] to [loc, loc + scale].
+        share: Share of the pairs, in (0, 1); those of both kinds add up to 1.
+        loc: Mean of a bell; where a beta distribution begins.
+        scale: Standard deviation of a bell; width of a beta distribution.
+        a: First shape of a beta distribution; 0 of a bell.
+        b: Second.
+    """
+
+    kind: Literal["normal", "beta"]
+    share: float
+    loc: float
+    scale: float
+    a: float = 0.0
+    b: float = 0.0
+
+    def below(self, scores: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Return the share of all pairs that is of this kind and scores under each of (E,) scores."""
+        if self.kind == "normal":
+            return np.asarray(self.share * norm.cdf(scores, self.loc, self.scale))
+        return np.asarray(self.share * beta.cdf(scores, self.a, self.b, self.loc, self.scale))
 
 
 @dataclass(frozen=True)
@@ -21,6 +49,7 @@ class Division:
         high: Upper end.
         separable: The scores tell two kinds of pairs apart. If false, nothing should be dropped by them.
         why: What was found, for a person: why they separate or do not.
+        components: The wrong and the true kind, where a mixture was fitted and is believed.
     """
 
     clean: NDArray[np.float32]
@@ -29,6 +58,7 @@ class Division:
     high: float | None
     separable: bool
     why: str
+    components: tuple[Component, Component] | None = None
 
 
 class Divider(Protocol):
@@ -36,6 +66,7 @@ class Divider(Protocol):
 
     name: ClassVar[str]
     source: ClassVar[Source]
+    reads_shape: ClassVar[bool]  # by the shape of the scores: their ranks alone would tell nothing
 
     def __call__(
         self,

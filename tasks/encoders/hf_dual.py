@@ -1,9 +1,6 @@
 """Any dual encoder of the Hugging Face hub or of a local folder: CLIP, SigLIP, CLAP, ALIGN, Chinese-CLIP."""
 
-import contextlib
 import functools
-import hashlib
-import re
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,27 +12,11 @@ from numpy.typing import NDArray
 
 from schemas.errors import EncoderError, InvalidParameter
 from schemas.source import Source
+from tasks.encoders._hub import FILES, Stamp, digest_of, folder_of, require_whole, stamp_of, unpinned
 from tasks.encoders.contract import Items, kind_of
 from tasks.encoders.identity import EXECUTION, PLACE
 
 T = TypeVar("T")
-Stamp = tuple[tuple[str, int, int], ...]  # name, bytes and modification time in ns of each file
-
-# What is fetched from the hub and covered by the digest: all that decides a vector, and no code.
-FILES = (
-    "config.json",
-    "model.safetensors",
-    "model-*-of-*.safetensors",
-    "model.safetensors.index.json",
-    "preprocessor_config.json",
-    "processor_config.json",
-    "tokenizer*",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab*",
-    "merges.txt",
-    "*.model",
-)
 KINDS = frozenset({"text", "image", "audio"})
 BYTES_PER_ITEM = 128 << 20  # activations of one picture in CLIP ViT-L/14 at 336 pixels take about 95 MB
 LARGEST_BATCH = {"cpu": 32, "cuda": 512}  # beyond it neither gains
@@ -96,14 +77,8 @@ class HfDual:
             number = getattr(self, name)
             if number is not None and number < 1:
                 raise InvalidParameter(f"{name} must be at least 1, but is {number}")
-        if Path(self.model).is_dir():
-            if self.revision is not None:
-                raise InvalidParameter(f"{self.model!r} is a local folder; leave revision out")
-        elif not re.fullmatch("[0-9a-f]{40}", self.revision or ""):
-            raise InvalidParameter(
-                f"{self.model!r} is no local folder, and as a hub id it must be pinned, but revision is"
-                f" {self.revision!r}; write revision: <the commit's 40 hex digits, from the hub's page>"
-            )
+        if wrong := unpinned(self.model, self.revision):
+            raise InvalidParameter(wrong)
 
     @property
     def dim(self) -> int:
@@ -123,7 +98,7 @@ class HfDual:
         Raises:
             EncoderError: The files cannot be read or fetched.
         """
-        return _digest(self._folder, _stamp(self._folder))
+        return digest_of(self._folder, stamp_of(self._folder, FILES))
 
     def __call__(self, items: Items) -> NDArray[np.float32]:
         """Return unit vectors of texts, pictures or sounds. Shape (N, D), float32.
@@ -146,11 +121,11 @@ class HfDual:
 
     @property
     def _folder(self) -> Path:
-        return _folder(self.model, self.revision)
+        return folder_of(self.model, self.revision, FILES)
 
     @property
     def _config(self) -> Any:
-        return _config(self._folder, _stamp(self._folder))
+        return _config(self._folder, stamp_of(self._folder, FILES))
 
     def _opened(self) -> "_Opened":
         import torch
@@ -159,7 +134,7 @@ class HfDual:
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         with _OPENING:
-            return _open(self._folder, _stamp(self._folder), device)
+            return _open(self._folder, stamp_of(self._folder, FILES), device)
 
     def _encode(self, opened: "_Opened", kind: str, items: Sequence[Any]) -> NDArray[np.float32]:
         import torch
@@ -290,44 +265,6 @@ def _give_back_memory() -> None:
 
 
 @functools.lru_cache(maxsize=64)
-def _folder(model: str, revision: str | None) -> Path:
-    """Return the folder that holds the model; a hub id is fetched unless it lies in the hub's cache."""
-    if revision is None:
-        return Path(model)
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    fetch = functools.partial(snapshot_download, model, revision=revision, allow_patterns=list(FILES))
-    with contextlib.suppress(LocalEntryNotFoundError):
-        cached = Path(fetch(local_files_only=True))
-        if (cached / "config.json").exists() and any(cached.glob("model*.safetensors")):
-            return cached
-    try:
-        return Path(fetch())
-    except Exception as error:  # the hub's own, the network's and the disk's
-        raise EncoderError(f"cannot fetch {model!r} at {revision}: {error}") from error
-
-
-def _stamp(folder: Path) -> Stamp:
-    found = {path.name: path.stat() for pattern in FILES for path in folder.glob(pattern) if path.is_file()}
-    if not any(name.endswith(".safetensors") for name in found) or "config.json" not in found:
-        raise EncoderError(
-            f"{folder} must hold config.json and model.safetensors (save_pretrained writes both), but holds"
-            f" {', '.join(sorted(found)) or 'neither'}"
-        )
-    return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in sorted(found.items()))
-
-
-@functools.lru_cache(maxsize=64)
-def _digest(folder: Path, stamp: Stamp) -> str:
-    digest = hashlib.sha256()
-    for name, _, _ in stamp:
-        with (folder / name).open("rb") as content:
-            digest.update(f"{name} {hashlib.file_digest(content, 'sha256').hexdigest()}\n".encode())
-    return digest.hexdigest()
-
-
-@functools.lru_cache(maxsize=64)
 def _config(folder: Path, stamp: Stamp) -> Any:
     from transformers import AutoConfig
 
@@ -362,11 +299,7 @@ def _open(folder: Path, stamp: Stamp, device: str) -> _Opened:
             sounds = AutoFeatureExtractor.from_pretrained(folder, **local)  # type: ignore[no-untyped-call]
     except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
         raise EncoderError(f"cannot open {folder}: {error}") from error
-    if absent := sorted(report["missing_keys"]):
-        raise EncoderError(
-            f"{folder} lacks {len(absent)} of the model's weights, {absent[0]!r} first, and transformers"
-            " would draw them at random; save the whole model again"
-        )
+    require_whole(folder, report)
     if not hasattr(model, "get_text_features"):
         raise EncoderError(
             f"{folder} holds {config.model_type!r}, which is no dual encoder of texts and media"

@@ -29,9 +29,9 @@ def representatives(hashes: Hashes, max_distance: int) -> Rows:
     How: equal hashes are merged; then, half by half, the later rows are looked up among the representatives
         of
     the earlier ones. The bits are cut into max_distance + r bands; two hashes that near agree in r of them
-    (pigeonhole), so only rows equal there are compared; r is chosen by the number of rows. O(n log² n) plus
-    the candidates compared, which for evenly spread hashes is near linear and for one crowded band at worst
-    quadratic in time. Memory stays O(n) whatever the hashes.
+    (pigeonhole), so only rows equal there are compared; r is chosen by the number of rows and by how much their
+    bits vary. O(n log² n) plus the candidates compared, which is near linear where the bits vary each by itself,
+    and at worst quadratic in time where they only vary together. Memory stays O(n) whatever the hashes.
 
     Args:
         hashes: (N,) unsigned 64-bit.
@@ -86,7 +86,7 @@ def _settle(block: Rows, hashes: Hashes, max_distance: int, found: Rows) -> None
 def _first_within(queries: Hashes, gallery: Hashes, max_distance: int) -> Rows:
     """Return for each of (Q,) queries the first of (G,) gallery hashes within reach, or G."""
     first = np.full(len(queries), len(gallery), dtype=np.int64)
-    for mask in _masks(max_distance, len(gallery)):
+    for mask in _masks(max_distance, len(gallery), _entropy(gallery)):
         order = np.argsort(gallery & mask, kind="stable")
         keys = (gallery & mask)[order]
         start = np.searchsorted(keys, queries & mask, side="left")
@@ -109,17 +109,36 @@ def _chunks(rows: Rows, counts: Rows) -> Iterator[Rows]:
     yield from np.split(rows, np.flatnonzero(np.diff(chunk)) + 1) if len(rows) else ()
 
 
-def _masks(max_distance: int, gallery: int) -> list[np.uint64]:
-    """Return masks such that two hashes within `max_distance` agree under at least one of them."""
+def _masks(max_distance: int, gallery: int, telling: NDArray[np.float64]) -> list[np.uint64]:
+    """Return masks such that two hashes within `max_distance` agree under at least one of them.
+
+    Bits that hardly vary in the gallery tell nothing apart: what a mask leaves to compare follows from the entropy under
+    it. So bands get equal shares of that, and the less there is, the more bands a mask takes.
+
+    Args:
+        max_distance: Bits that may differ.
+        gallery: Number of hashes looked up in.
+        telling: (64,) entropy of each bit, in [0, 1].
+    """
 
     def cost(shared: int) -> float:
         """Per query: look-ups, about 16 comparisons' worth each, and candidates of evenly spread hashes."""
         bands = max_distance + shared
-        return comb(bands, shared) * (16 + gallery * 2 ** (-BITS * shared / bands))
+        return comb(bands, shared) * (16 + gallery * 2 ** (-telling.sum() * shared / bands))
 
-    shared = min(range(1, 4), key=cost)
+    shared = min(range(1, 5), key=cost)
     bands = max_distance + shared
-    # Bit k goes to band (row + column) mod bands: a flat strip of the picture then does not fill a whole
-    # band.
-    band = [sum(1 << bit for bit in range(BITS) if (bit // 8 + bit % 8) % bands == b) for b in range(bands)]
+    # Bits are dealt out from the most telling on, of equal ones by row + column: a flat strip of the picture then does
+    # not fill a whole band.
+    place = np.arange(BITS)
+    order = np.lexsort((place, place // 8 + place % 8, -telling.round(1)))
+    band = [sum(1 << bit for bit in order[b::bands].tolist()) for b in range(bands)]
     return [np.uint64(sum(chosen)) for chosen in combinations(band, shared)]
+
+
+def _entropy(hashes: Hashes) -> NDArray[np.float64]:
+    """Return how many bits of information each bit holds by itself, in [0, 1], from at most 4,096 of the hashes. (64,)."""
+    some = hashes[:: max(1, len(hashes) // 4096)].astype("<u8")
+    bits = np.unpackbits(some.view(np.uint8).reshape(-1, 8), axis=1, bitorder="little")
+    share = np.clip(bits.mean(axis=0), 1e-9, 1 - 1e-9) if len(bits) else np.full(BITS, 0.5)
+    return np.asarray(-(share * np.log2(share) + (1 - share) * np.log2(1 - share)))

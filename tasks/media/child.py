@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 import msgpack
 
 from schemas.errors import BadInput
+from tasks.media import jail
 from tasks.media.inspect import facts
 from tasks.media.local_bytes import LocalBytes
 
@@ -31,8 +32,8 @@ def main() -> None:
     if settings is None:
         return
     wanted, allowed = SimpleNamespace(**settings["recipe"]), SimpleNamespace(**settings["limits"])
-    _confine(allowed.max_memory_bytes)
-    _send(answers, {"pid": os.getpid()})
+    _bound(allowed.max_memory_bytes)
+    _send(answers, {"pid": os.getpid(), "confined": jail.confine()})
     while (request := _receive(requests)) is not None:
         signal.setitimer(signal.ITIMER_REAL, allowed.timeout_s + GRACE_S)  # unhandled, it ends the process
         answer = _answer(request, wanted, allowed)
@@ -86,7 +87,7 @@ def _die_with_parent(lifeline: int) -> None:
         sys.exit(1)
 
 
-def _confine(max_memory_bytes: int) -> None:
+def _bound(max_memory_bytes: int) -> None:
     """Bound what decoding may take beyond what the interpreter and the decoders hold already."""
     with open("/proc/self/statm", encoding="ascii") as statm:
         held = int(statm.read().split()[0]) * resource.getpagesize()

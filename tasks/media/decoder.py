@@ -39,8 +39,8 @@ _ROOT = str(Path(__file__).resolve().parents[2])
 class Decoder:
     """Inspects media in one child process, which is started when first needed and replaced when it dies.
 
-    The child has a bounded address space, no proxies, no files to write, and no way to start another
-    process; it ends when this process does. One thread at a time may use a `Decoder`.
+    The child has a bounded address space and, where the kernel can refuse them (`tasks.media.jail`), no network, no
+    files to write and no other process; it ends when this process does. One thread at a time may use a `Decoder`.
 
     Args:
         recipe: Thumbnail size and quality.
@@ -78,6 +78,11 @@ class Decoder:
     def pid(self) -> int | None:
         """Process id of the running child; None before the first request and after a kill."""
         return self._child.pid if self._child is not None else None
+
+    @property
+    def is_confined(self) -> bool | None:
+        """Whether the kernel refuses the running child network, writing and processes; None without a child."""
+        return self._child.is_confined if self._child is not None else None
 
     def inspect(self, request: Request, *, name: str) -> Inspected:
         """Return what one medium's bytes say of themselves.
@@ -263,7 +268,7 @@ class _Child:
         os.set_blocking(self._from.fileno(), False)
         self.send(msgpack.packb(settings))
         try:
-            self.receive(_START_TIMEOUT_S)
+            self.is_confined = bool(msgpack.unpackb(self.receive(_START_TIMEOUT_S)).get("confined"))
         except (_Died, _Late) as error:
             self.kill()
             raise XmodalError(f"the decoder process does not start: {error or 'no sign of life'}") from error

@@ -191,14 +191,16 @@ def _size(attributes: dict[str, str]) -> tuple[int, int] | None:
     stated = [length for length in lengths if length is not None]
     if len(stated) != 2:
         return None
+    if max(stated) >= 1 << 31:  # also infinite: hundreds of digits
+        raise BadInput("too-many-pixels", f"the drawing claims to be {stated[0]:g} x {stated[1]:g} px")
     width, height = (max(1, round(length)) for length in stated)
-    if max(width, height) >= 1 << 31:
-        raise BadInput("too-many-pixels", f"the drawing claims to be {width} x {height} px")
     return width, height
 
 
 def _length_px(length: str) -> float | None:
-    match = re.fullmatch(r"\s*\+?(\d*\.?\d+(?:[eE][+-]?\d{1,2})?|\d+\.)\s*([a-z]{0,2})\s*", length)
+    match = re.fullmatch(
+        r"\+?((?:\d+(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d{1,2})?|\d+\.)\s*([a-z]{0,2})", length.strip()
+    )
     if not match or match[2] not in _PX_PER_UNIT:
         return None
     return float(match[1]) * _PX_PER_UNIT[match[2]] or None

@@ -7,12 +7,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.source import Source
-from tasks.metrics.contract import Ranking
+from tasks.metrics.contract import NOWHERE, Ranking
 
 
 @dataclass(frozen=True)
 class AveragePrecision:
-    """Mean, over the relevant items, of the share of relevant ones among those up to it."""
+    """Mean, over the relevant items, of the share of relevant ones among those up to it.
+
+    Args:
+        k: How many places count; items below are as if not found. None: all.
+
+    Raises:
+        ValueError: k is under 1.
+    """
 
     name: ClassVar[str] = "average-precision"
     source: ClassVar[Source] = Source(
@@ -20,14 +27,19 @@ class AveragePrecision:
         authors="Manning et al.",
         year=2008,
         url="https://nlp.stanford.edu/IR-book/html/htmledition/evaluation-of-ranked-retrieval-results-1.html",
-        departs="ties go to items that are not relevant",
+        departs="ties as the ranking has them",
     )
     higher_is_better: ClassVar[bool] = True
 
+    k: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.k is not None and self.k < 1:
+            raise ValueError(f"k must be at least 1, found {self.k}")
+
     def __call__(self, ranking: Ranking) -> NDArray[np.float64]:
-        """Return the average precision per query. Shape (Q,), float64, in (0, 1]."""
-        if len(ranking) == 0:
-            return np.zeros(0)
-        count = np.diff(ranking.start)
+        """Return the average precision per query. Shape (Q,), float64, in [0, 1]; 0 where nothing was found."""
+        count = ranking.count
         nth = np.arange(len(ranking.rank)) - np.repeat(ranking.start[:-1], count) + 1
-        return np.add.reduceat(nth / ranking.rank, ranking.start[:-1]) / count
+        counted = ranking.rank < NOWHERE if self.k is None else ranking.rank <= self.k
+        return ranking.total(np.where(counted, nth / ranking.rank, 0.0)) / count

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.source import Source
-from tasks.metrics.contract import Ranking
+from tasks.metrics.contract import NOWHERE, Ranking
 
 
 @dataclass(frozen=True)
@@ -25,5 +25,5 @@ class BestRank:
     higher_is_better: ClassVar[bool] = False
 
     def __call__(self, ranking: Ranking) -> NDArray[np.float64]:
-        """Return the rank per query. Shape (Q,), float64."""
-        return ranking.best.astype(np.float64)
+        """Return the rank per query. Shape (Q,), float64; infinite where nothing was found."""
+        return np.where(ranking.best < NOWHERE, ranking.best, np.inf).astype(np.float64)

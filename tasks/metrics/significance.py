@@ -178,7 +178,7 @@ def seed_test(by_seed: NDArray[np.floating]) -> float:
 def query_test(by_query: NDArray[np.floating], *, resamples: int = RESAMPLES, seed: int = 0) -> float:
     """Return the two-sided p-value of no difference over queries, by flipping signs; exact where they are few."""
     moved = by_query[np.abs(by_query) > 1e-12].astype(np.float64)  # a difference of 0 has no sign to flip
-    if len(moved) == 0:
+    if len(moved) < 2:  # of one alone either sign is as extreme
         return 1.0
 
     def total(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:

@@ -21,7 +21,7 @@ _AGREES = words_of(
     "is are was were has have do does this these those that its their it they them each both all"
 )
 _WORDS = re.compile(r"[^\W\d_]+")
-_WORD_BEFORE = re.compile(r"([^\W\d_]+)[\s-]+$")
+_WORD_BEFORE = re.compile(r"(?<![^\W\d_])([^\W\d_]+)[\s-]+$")
 _MOST_CONSIDERED = 16  # attributes of a text; no caption has more
 _SHADED = words_of("light dark pale bright deep")
 

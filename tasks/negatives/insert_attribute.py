@@ -17,7 +17,7 @@ from tasks.negatives.contract import Rewrite
 STYLE = "style"
 _KINDS = (COLOUR, COUNT, SIZE, STYLE)
 _WORDS_OF_NUMBERS = {number: word for word, number in NUMBERS.items() if number <= 20}
-_BEFORE = re.compile(r"([^\W_]+(?:['’][^\W_]+)?) $")
+_BEFORE = re.compile(r"(?<![^\W_])([^\W_]+(?:['’][^\W_]+)?) $")
 _LOOKED_BACK = 24
 _OPENS = frozenset(["a", "an", "the", "some", "this", "these", "that", "those"])
 

@@ -40,6 +40,34 @@ class Study:
     members: dict[str, NDArray[np.float32]]
     weights: dict[str, float]
 
+    def divided_by(self, divider: "Divider", verdict: NDArray[np.int8] | None) -> "tuple[Division, Divided]":
+        """Return the pairs divided, and by which scores.
+
+        A divider that reads the shape of scores finds none in ranks: it gets the members' own scores, by weight.
+        """
+        if divider.reads_shape and len(self.mismatched):
+            weight = sum(self.weights.values())
+            shaped = sum(self.weights[name] / weight * own for name, own in self.members.items())
+            by = Divided(
+                next(iter(self.members)) if len(self.members) == 1 else "", np.asarray(shaped, np.float32)
+            )
+            return divider(by.scores, verdict=verdict), by
+        division = divider(self.scores, mismatched=self.mismatched, verdict=verdict)
+        return division, Divided("", self.scores)
+
+
+@dataclass(frozen=True)
+class Divided:
+    """What was divided.
+
+    Args:
+        of: The scorer whose own scores these are; "" for a sum of several, or ranks.
+        scores: (N,) float32, in [0, 1].
+    """
+
+    of: str
+    scores: NDArray[np.float32]
+
 
 @dataclass
 class _Batch:
@@ -125,8 +153,7 @@ class Consensus:
         """Return the study divided by this consensus's divider."""
         from tasks.dividers import DIVIDERS
 
-        divider: Divider = build(DIVIDERS, self.divider)
-        return divider(study.scores, mismatched=study.mismatched, verdict=pairs.verdict)
+        return study.divided_by(build(DIVIDERS, self.divider), pairs.verdict)[0]
 
     def study(self, pairs: PairBatch) -> Study:
         """Return the weighed scores of pairs and of planted mismatches.

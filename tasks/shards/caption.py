@@ -1,8 +1,9 @@
 """Write about a shard of media, judge what was written, and rewrite once what was refused."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -11,18 +12,18 @@ from numpy.typing import NDArray
 
 from schemas.digests import key, params_digest, text_digest
 from schemas.errors import DataError
-from schemas.recipes import CaptionRecipe, Gate, MethodRef
+from schemas.recipes import CaptionRecipe
 from schemas.tables import CAPTIONS, REWRITES
 from tasks.assessors import ASSESSORS
-from tasks.assessors.contract import Assessed, Drafts
 from tasks.captioners import CAPTIONERS
-from tasks.captioners._reading import admitted, statements_of, without
-from tasks.captioners.contract import Captioner, Corpus, Draft, Failure, Known, Medium, Statement
+from tasks.captioners._reading import admitted, statements_of
+from tasks.captioners.contract import Captioner, Corpus, Failure, Known, Medium
 from tasks.catalog import build, method_digest
 from tasks.encoders.contract import Encoder
 from tasks.factual.read import factual
 from tasks.negatives import REWRITERS
 from tasks.run import Run, ShardReport, cpu_seconds
+from tasks.shards.drafts import Judge, Judged, caption_id
 from tasks.shards.embed import picture, require_unit, vector_rows
 from tasks.shards.screen import named_scores
 
@@ -52,7 +53,7 @@ LEARNED = pa.schema(
     ]
 )
 OUTCOMES = ("captions", "scores", "vectors", "rewrites")
-FORKED = "synthetic"  # origin and role of what is written here
+SYNTHETIC = "synthetic"  # origin and role of what is written here
 PAIR_METHOD = "caption: {}"  # what an assessor's score of a pair is called in `scores`
 
 
@@ -65,30 +66,14 @@ class CaptionRun(Run):
     learned_from: str = ""  # digest of the pairs that learners see
 
 
-@dataclass
-class _Written:
-    """A draft, and what is found of it."""
-
-    medium: int
-    captioner: int
-    draft: Draft
-    statements: tuple[Statement, ...]
-    attempt: int = 1
-    first: str = ""  # caption_id of the draft it was rewritten from
-    scores: dict[str, float] = field(default_factory=dict)
-    support: dict[str, NDArray[np.float32]] = field(default_factory=dict)  # by assessor, per statement
-    refused: str = ""
-    negatives: list[str] = field(default_factory=list)
-
-
 def caption_shard(run: CaptionRun, name: str) -> ShardReport:
     """Write about one staged shard with every captioner of the recipe. Runs in a worker."""
     with cpu_seconds() as cpu:
         shard = run.staging.read(run.staging.path("to-caption", f"{name}.arrow"))
         media = [_medium(row) for row in shard.to_pylist()]
         inputs = shard["inputs"].to_pylist()
-        work = _Shard(run, media, [json.loads(said) for said in shard["texts"].to_pylist()])
-        written: list[_Written] = []
+        judge = _judge(run, media, [json.loads(said) for said in shard["texts"].to_pylist()])
+        written: list[Judged] = []
         rows: list[dict[str, object]] = []
         for number in range(len(run.recipe.captioners)):
             captioner = ready(run, number)
@@ -102,13 +87,11 @@ def caption_shard(run: CaptionRun, name: str) -> ShardReport:
                 if isinstance(said, Failure):
                     rows.append(_failed(run, number, media[place], inputs[place], said))
                 else:
-                    written.append(_Written(place, number, said, statements_of(said)))
-        work.assess(written)
-        again, gone = work.rewritten(written)
-        work.assess(again)
-        last = [one for one in written if not one.refused or gone.get(id(one))] + again
-        rows += [_row(run, one, media, inputs, gone.get(id(one), "")) for one in written + again]
-        counts = _write(run, name, work, rows, last, media, shard["modality"].to_pylist())
+                    written.append(Judged(place, number, said, statements_of(said)))
+        judged = judge(written)
+        rows += [_row(run, one, judge, inputs) for one in judged]
+        last = [one for one in judged if one.status != "rewritten"]
+        counts = _write(run, name, judge, rows, last)
     return ShardReport(counts, len(media), cpu[0], read_bytes=shard.nbytes)
 
 
@@ -187,133 +170,23 @@ class Encoded:
         return np.stack([known[text] for text in texts]) if len(texts) else np.empty((0, dim), np.float32)
 
 
-class _Shard:
-    """Media of a shard, with what drafts about them are judged by."""
-
-    def __init__(self, run: CaptionRun, media: list[Medium], raw: list[list[dict[str, Any]]]) -> None:
-        self.run, self.media = run, media
-        self.raw = [[row["text"] for row in rows if row["kept"]] for rows in raw]
-        gallery = run.staging.read(run.staging.path("gallery.arrow"))
-        ids: list[str] = gallery["media_id"].to_pylist()
-        place = {media_id: row for row, media_id in enumerate(ids)}
-        strangers = [m for m in media if m.media_id not in place and m.vector is not None]
-        place |= {m.media_id: len(ids) + row for row, m in enumerate(strangers)}
-        own = np.array([m.vector for m in strangers], np.float32)
-        self.gallery = np.concatenate([_vectors(gallery["vector"], run), *([own] if len(own) else [])])
-        self.place = place
-        self.encode = Encoded(run)
-
-    def assess(self, written: list[_Written]) -> None:
-        """Score drafts by every gate that looks at one draft at a time, and refuse those that fail one."""
-        judged = [one for one in written if self.media[one.medium].vector is not None]
-        for one in written:
-            if self.media[one.medium].vector is None:
-                one.refused = "no vector of the medium to judge it by"
-        if not judged:
-            return
-        for one in judged:
-            one.negatives = self._negatives(one.draft)
-        drafts = self._drafts(judged, written)
-        for gate in self.run.recipe.gates:
-            assessor = build(ASSESSORS, gate.method)
-            if assessor.scope == "table":
-                continue  # decided when all shards are there
-            found = assessor(drafts)
-            for row, one in enumerate(judged):
-                _note(one, gate, found, row)
-
-    def rewritten(self, written: list[_Written]) -> tuple[list[_Written], dict[int, str]]:
-        """Return new drafts of those refused that say only what passed, and why others were given up, by id()."""
-        again, gone = [], {}
-        for one in written:
-            if not one.refused:
-                continue
-            passed = _passed(one, self.run.recipe.gates)
-            draft = (
-                without(one.draft, passed) if len(passed) < len(one.statements) else Failure("unchanged", "")
-            )
-            if isinstance(draft, Failure) or draft.text == one.draft.text:
-                gone[id(one)] = one.refused
-                continue
-            again.append(
-                _Written(
-                    one.medium,
-                    one.captioner,
-                    draft,
-                    draft.statements,
-                    attempt=2,
-                    first=_caption_id(self.run, one, self.media),
-                )
-            )
-        return again, gone
-
-    def _negatives(self, draft: Draft) -> list[str]:
-        if draft.language != "en":
-            return []
-        made = [
-            rewrite.text
-            for ref in self.run.recipe.rewriters
-            if (rewriter := build(REWRITERS, ref)).makes == "negative"
-            for rewrite in rewriter([draft.text], facts=[dict(draft.facts)])
-        ]
-        return sorted(set(made) - {draft.text})
-
-    def _drafts(self, judged: list[_Written], everyone: list[_Written]) -> Drafts:
-        names = [ref.name for ref in self.run.recipe.captioners]
-        evidence = []
-        for one in judged:
-            by_other: dict[int, list[str]] = {}
-            for other in everyone:
-                if other.medium == one.medium and other.captioner != one.captioner:
-                    by_other.setdefault(other.captioner, []).append(other.draft.text)
-            evidence.append([by_other[number] for number in sorted(by_other)])
-        return Drafts(
-            texts=[one.draft.text for one in judged],
-            phrases=[[statement.text for statement in one.statements] for one in judged],
-            media_vec=np.stack([self._vector(one) for one in judged]),
-            gallery_vec=self.gallery,
-            own=np.array([self.place[self.media[one.medium].media_id] for one in judged], np.int64),
-            encode=self.encode,
-            negatives=[one.negatives for one in judged],
-            evidence=evidence,
-            generator=[names[one.captioner] for one in judged],
-            raw=[self.raw[one.medium] for one in judged],
-            language=[self.run.recipe.languages[0]] * len(judged),
-        )
-
-    def _vector(self, one: _Written) -> NDArray[np.float32]:
-        vector = self.media[one.medium].vector
-        if vector is None:
-            raise ValueError(f"{self.media[one.medium].media_id} has no vector")
-        return vector
-
-
-def _note(one: _Written, gate: Gate, found: Assessed, row: int) -> None:
-    """Write down what an assessor found, and refuse the draft if it fails the gate; the first gate is the reason."""
-    name, score = gate.method.name, float(found.score[row])
-    one.scores[name] = score
-    if found.per_phrase is not None:
-        one.support[name] = np.asarray(found.per_phrase[row], np.float32)
-    failed = ""
-    if gate.phrases and found.per_phrase is not None:
-        worst = int(np.argmin(np.nan_to_num(one.support[name], nan=1.0)))
-        value = float(one.support[name][worst])
-        if value < gate.at_least:
-            failed = f'{name} of "{one.statements[worst].text}" is {value:.2f}, under {gate.at_least:g}'
-    elif np.isnan(score):
-        failed = f"{name} cannot tell" if gate.missing == "refuse" else ""
-    elif score < gate.at_least:
-        failed = f"{name} is {score:.2f}, under {gate.at_least:g}"
-    one.refused = one.refused or failed
-
-
-def _passed(one: _Written, gates: Sequence[Gate]) -> tuple[Statement, ...]:
-    """Return the statements that pass every gate that looks at statements."""
-    good = np.ones(len(one.statements), bool)
-    for gate in gates:
-        if gate.phrases and gate.method.name in one.support:
-            good &= ~(one.support[gate.method.name] < gate.at_least)
-    return tuple(statement for statement, keep in zip(one.statements, good, strict=True) if keep)
+def _judge(run: CaptionRun, media: Sequence[Medium], said: Sequence[Sequence[dict[str, Any]]]) -> Judge:
+    """Return who judges drafts about a shard's media; those that the staged gallery lacks are put behind it."""
+    gallery = run.staging.read(run.staging.path("gallery.arrow"))
+    place = {media_id: row for row, media_id in enumerate(gallery["media_id"].to_pylist())}
+    vectors = _vectors(gallery["vector"], run)
+    strangers = [m for m in media if m.media_id not in place and m.vector is not None]
+    if strangers:
+        place |= {m.media_id: len(vectors) + row for row, m in enumerate(strangers)}
+        vectors = np.concatenate([vectors, np.array([m.vector for m in strangers], np.float32)])
+    return Judge(
+        recipe=run.recipe,
+        media=media,
+        raw=[[row["text"] for row in rows if row["kept"]] for rows in said],
+        gallery_vec=vectors,
+        own=np.array([place.get(m.media_id, -1) for m in media], np.int64),
+        encode=Encoded(run),
+    )
 
 
 def _medium(row: dict[str, Any]) -> Medium:
@@ -324,15 +197,6 @@ def _medium(row: dict[str, Any]) -> Medium:
         if known["read"]
     )
     return Medium(row["media_id"], picture(row["thumbnail"]), vector, said)
-
-
-def _caption_id(run: CaptionRun, one: _Written, media: Sequence[Medium]) -> str:
-    return caption_id(media[one.medium].media_id, run.recipe.captioners[one.captioner], one.attempt)
-
-
-def caption_id(media_id: str, ref: MethodRef, attempt: int) -> str:
-    """Return the key of a draft."""
-    return key(media_id, ref.name, params_digest(ref.model_dump(mode="json")), str(attempt))
 
 
 def _by(run: CaptionRun, number: int) -> dict[str, object]:
@@ -359,15 +223,13 @@ def _failed(run: CaptionRun, number: int, medium: Medium, inputs: str, why: Fail
         "status": "failed",
         "reason": said[:500],
         "parents": [],
+        "cost": json.dumps(dict(why.cost), sort_keys=True) if why.cost else None,
         "inputs": inputs,
     }  # fmt: skip
 
 
-def _row(
-    run: CaptionRun, one: _Written, media: Sequence[Medium], inputs: Sequence[str], gone: str
-) -> dict[str, object]:
+def _row(run: CaptionRun, one: Judged, judge: Judge, inputs: Sequence[str]) -> dict[str, object]:
     """Return the row of a draft in `captions`."""
-    status = "accepted" if not one.refused else "refused" if one.attempt > 1 or gone else "rewritten"
     draft = one.draft
     support = one.support.get("support", next(iter(one.support.values()), None))
     said = [
@@ -382,15 +244,14 @@ def _row(
         }
         for phrase in factual(draft.text, draft.language).phrases
     ]
-    text_id = None if status == "rewritten" else text_digest(draft.text, draft.language, FORKED)
     return _by(run, one.captioner) | {
-        "caption_id": _caption_id(run, one, media),
-        "media_id": media[one.medium].media_id,
-        "text_id": text_id,
+        "caption_id": judge.caption_id(one),
+        "media_id": judge.media[one.medium].media_id,
+        "text_id": None if one.status == "rewritten" else _text_id(one),
         "text": draft.text,
         "language": draft.language,
         "attempt": one.attempt,
-        "status": status,
+        "status": one.status,
         "reason": one.refused,
         "parents": sorted({*draft.parents, *([one.first] if one.first else [])}),
         "statements": json.dumps(said),
@@ -402,24 +263,21 @@ def _row(
     }
 
 
+def _text_id(one: Judged) -> str:
+    return text_digest(one.draft.text, one.draft.language, SYNTHETIC)
+
+
 def _plain(value: float) -> float | None:
     return None if np.isnan(value) else round(value, 4)
 
 
 def _write(
-    run: CaptionRun,
-    name: str,
-    work: _Shard,
-    rows: list[dict[str, object]],
-    last: list[_Written],
-    media: Sequence[Medium],
-    modalities: Sequence[str],
+    run: CaptionRun, name: str, judge: Judge, rows: list[dict[str, object]], last: list[Judged]
 ) -> dict[str, int]:
     """Write what the shard came to; files appear whole, the one that says it is done last."""
     if run.encoder is None:
         raise ValueError("the run has no encoder")
-    ids = {id(one): text_digest(one.draft.text, one.draft.language, FORKED) for one in last}
-    pair_ids = [key(media[one.medium].media_id, ids[id(one)]) for one in last]
+    pair_ids = [key(judge.media[one.medium].media_id, _text_id(one)) for one in last]
     tables = []
     for gate in run.recipe.gates:
         values = np.array([one.scores.get(gate.method.name, np.nan) for one in last], np.float32)
@@ -436,8 +294,8 @@ def _write(
                 run.encoder.digest,
             )
         )
-    texts = {ids[id(one)]: one.draft.text for one in last}
-    vectors = work.encode(list(texts.values()))
+    texts = {_text_id(one): one.draft.text for one in last}
+    vectors = judge.encode(list(texts.values()))
     if len(vectors):
         require_unit(run.encoder.name, vectors, pa.chunked_array([list(texts)]), "text")
     out = {
@@ -449,23 +307,16 @@ def _write(
             pa.chunked_array([pa.array(["text"] * len(texts), pa.string())]),
             vectors,
         ),
-        "rewrites": pa.Table.from_pylist(_rewrites(run, last, ids, media), schema=REWRITES.schema),
+        "rewrites": pa.Table.from_pylist(_rewrites(run, last, judge.media), schema=REWRITES.schema),
         "captions": pa.Table.from_pylist(rows, schema=CAPTIONS.schema),
     }
     for part, table in out.items():
         if table is not None:
             run.staging.write(table, "captioned", part, f"{name}.arrow")
-    counts: dict[str, int] = {}
-    for row in rows:
-        counts[f"{row['generator']}: {row['status']}"] = (
-            counts.get(f"{row['generator']}: {row['status']}", 0) + 1
-        )
-    return counts
+    return dict(Counter(f"{row['generator']}: {row['status']}" for row in rows))
 
 
-def _rewrites(
-    run: CaptionRun, last: list[_Written], ids: dict[int, str], media: Sequence[Medium]
-) -> list[dict[str, object]]:
+def _rewrites(run: CaptionRun, last: list[Judged], media: Sequence[Medium]) -> list[dict[str, object]]:
     """Return hard negatives and paraphrases of accepted drafts, each once."""
     accepted = [one for one in last if not one.refused and one.draft.language == "en"]
     if not accepted:
@@ -478,7 +329,7 @@ def _rewrites(
             [one.draft.text for one in accepted], facts=[dict(one.draft.facts) for one in accepted]
         ):
             one = accepted[made.of]
-            media_id, text_id = media[one.medium].media_id, ids[id(one)]
+            media_id, text_id = media[one.medium].media_id, _text_id(one)
             row = key(text_id, media_id, ref.name, params, made.text)
             found[row] = {
                 "rewrite_id": row,

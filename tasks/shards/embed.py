@@ -78,7 +78,7 @@ def require_unit(encoder: str, vectors: np.ndarray, item_ids: pa.ChunkedArray, s
 def picture(thumbnail: bytes) -> np.ndarray:
     """Return a thumbnail's pixels. (H, W, 3) uint8."""
     with Image.open(io.BytesIO(thumbnail)) as image:
-        return np.asarray(image.convert("RGB"))
+        return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def vector_rows(

@@ -18,7 +18,7 @@ from schemas.tables import MEDIA, QUARANTINE, SOURCES
 from tasks import texts
 from tasks.media.decoder import Decoder, LocalBytes
 from tasks.run import Run, ShardReport, cpu_seconds
-from tasks.sources.read import open_local, read_bytes
+from tasks.sources.read import is_object, open_local, read_bytes
 
 FETCH_ROWS = 64  # downloads held at once
 
@@ -109,7 +109,7 @@ def _looked_at(
 
     Bytes of only a few items are held at once: the decoder asks for the next ones while it works.
     """
-    waiting: deque[tuple[bytes | LocalBytes, str] | BadInput | None] = deque()
+    waiting: deque[tuple[tuple[bytes | LocalBytes, str] | BadInput | None, bool]] = deque()
 
     def requests() -> Iterator[tuple[bytes | LocalBytes, str]]:
         for start in range(0, len(items), FETCH_ROWS):
@@ -117,22 +117,29 @@ def _looked_at(
             fetched = _fetched(run, window)
             for number, item in enumerate(window):
                 request = _request(run, item, fetched.pop(number, None))
-                waiting.append(request)
+                waiting.append((request, _is_kept(run, item, request)))
                 if isinstance(request, tuple):
                     yield request
 
     for outcome in _decoder(run).inspect_many(requests()):
-        while not isinstance(request := waiting.popleft(), tuple):
+        request, stored = waiting.popleft()
+        while not isinstance(request, tuple):
             yield request, False
-        stored = isinstance(
-            request[0], bytes
-        )  # read or fetched here: kept, since only local files stay in place
-        if isinstance(outcome, Inspected) and isinstance(request[0], bytes):
+            request, stored = waiting.popleft()
+        if stored and isinstance(outcome, Inspected) and isinstance(request[0], bytes):
             run.media.put(outcome.media_id, request[0])
         yield outcome, stored
-    for request in waiting:  # what follows the last decodable item
+    for request, _ in waiting:  # what follows the last decodable item
         if not isinstance(request, tuple):
             yield request, False
+
+
+def _is_kept(
+    run: Run, item: dict[str, object], request: tuple[bytes | LocalBytes, str] | BadInput | None
+) -> bool:
+    """Whether a medium's bytes go into the lake: files and objects may stay where they are, the web forgets."""
+    read_here = isinstance(request, tuple) and isinstance(request[0], bytes)
+    return read_here and (run.store_media or not is_object(str(item["uri"])))
 
 
 def _request(

@@ -1,5 +1,7 @@
 """Score a shard of media or texts with the recipe's filters."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pyarrow as pa
 
@@ -11,6 +13,8 @@ from tasks.catalog import Named, build, method_digest
 from tasks.filters import FILTERS
 from tasks.filters.contract import Filter
 from tasks.run import Run, ShardReport, cpu_seconds
+
+AT_ONCE = 1 << 16  # rows of scores made at once: they go through Python objects
 
 ID = {"media": "media_id", "text": "text_id"}
 
@@ -88,3 +92,17 @@ def named_scores(
 def filter_scores(run: Run, method: Filter, subjects: pa.Table, *, inputs: str) -> pa.Table:
     """Return a filter's scores of media or texts as rows of `scores`."""
     return score_rows(run, method, method.subject, subjects[ID[method.subject]], method(subjects), inputs)
+
+
+def score_batches(
+    run: Run,
+    method: Named,
+    subject: str,
+    subject_ids: pa.ChunkedArray | pa.Array,
+    values: np.ndarray,
+    inputs: str,
+) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of `score_rows` a part at a time, for as many subjects as there are."""
+    for start in range(0, len(subject_ids), AT_ONCE):
+        ids, part = subject_ids.slice(start, AT_ONCE), values[start : start + AT_ONCE]
+        yield from score_rows(run, method, subject, ids, part, inputs).to_batches()

@@ -20,6 +20,7 @@ from tasks.sources._texts import decoded, parsed
 
 ROW_MAX_CHARS = 4 << 20
 PARQUET_BATCH_ROWS = 1024
+_NOT_PARQUET = (pa.ArrowException, OSError, ValueError, MemoryError)  # a broken file can claim any size
 EXTENSIONS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 
 
@@ -55,7 +56,7 @@ def columns(location: str) -> list[str] | None:
         if extension(location) == ".parquet":
             try:
                 return list(pq.ParquetFile(file).schema_arrow.names)
-            except pa.ArrowException as error:
+            except _NOT_PARQUET as error:
                 raise SourceError(f"{location!r} is not Parquet: {error}") from error
         if extension(location) in (".jsonl", ".ndjson"):
             return None
@@ -241,7 +242,7 @@ def _parquet(location: str, file: IO[bytes]) -> Iterator[Row]:
         for batch in pq.ParquetFile(file).iter_batches(batch_size=PARQUET_BATCH_ROWS):
             for index in range(batch.num_rows):
                 yield _parquet_row(batch, index)
-    except pa.ArrowException as error:
+    except _NOT_PARQUET as error:
         raise SourceError(f"{location!r} cannot be read as Parquet: {error}") from error
 
 
@@ -253,4 +254,11 @@ def _parquet_row(batch: pa.RecordBatch, index: int) -> Row:
             values[name] = column[index].as_py()
         except UnicodeDecodeError as error:  # Parquet writers need not check their strings
             problem, message = "bad-encoding", f"{name} is not UTF-8: {error}"
+        except (
+            ValueError,
+            OverflowError,
+            LookupError,
+            pa.ArrowException,
+        ) as error:  # a moment that Python cannot say
+            problem, message = "bad-row", f"{name} holds what cannot be read: {error or type(error).__name__}"
     return Row(values, key(repr(sorted(values.items(), key=lambda pair: pair[0])))[:16], problem, message)

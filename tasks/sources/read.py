@@ -1,6 +1,7 @@
 """Open what a reader listed: files, objects, members of archives."""
 
 import bz2
+import errno
 import gzip
 import lzma
 import re
@@ -13,7 +14,7 @@ import fsspec
 
 from schemas.errors import BadInput
 from schemas.settings import FetchLimits
-from tasks.sources._places import local_path, read_regular, readable, scheme, stat_file
+from tasks.sources._places import OBJECT_STORES, local_path, read_regular, readable, scheme, stat_file
 from tasks.sources.fetch import fetch_many
 
 DECOMPRESSORS: Mapping[str, Callable[[Any], IO[bytes]]] = {
@@ -23,6 +24,10 @@ DECOMPRESSORS: Mapping[str, Callable[[Any], IO[bytes]]] = {
 }
 
 _MEMBER = re.compile(r"(?:(gzip|bz2|xz)::)?(.+)!([^!]*)@(\d+)\+(\d+)", re.DOTALL)
+
+# What stores raise when they, or the way to them, are down. Other classes (botocore's own) are no OSError.
+_PASSING = (ConnectionError, TimeoutError)
+_PASSING_NUMBERS = frozenset({errno.EIO, errno.EREMOTEIO, errno.EBUSY, errno.EAGAIN, errno.ETIMEDOUT})
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,12 @@ def open_local(uri: str) -> LocalSpan | None:
     return LocalSpan(path, offset, status.st_size if size < 0 else size)
 
 
+def is_object(uri: str) -> bool:
+    """Tell whether `uri` names bytes that lie as they are in an object store, and not packed in something else."""
+    compression, place, _, _ = _split(uri)
+    return scheme(place) in OBJECT_STORES and not compression
+
+
 def read_bytes(
     uri: str, *, max_bytes: int, fetch: FetchLimits | None = None, allow_private: bool = False
 ) -> bytes:
@@ -76,6 +87,7 @@ def read_bytes(
     Raises:
         BadInput: missing-file, unreadable, not-a-file, too-many-bytes, truncated, bad-archive, or what
             `fetch_many` gives.
+        OSError: An object store does not answer, which says nothing of the item: the shard is tried again.
     """
     if scheme(uri) in ("http", "https"):
         limits = fetch or FetchLimits.model_construct()
@@ -132,4 +144,8 @@ def _read_remote(place: str, compression: str, offset: int, size: int) -> bytes:
     except (EOFError, lzma.LZMAError, gzip.BadGzipFile, zlib.error) as error:
         raise BadInput("bad-archive", f"{place}: {error}", error_class=type(error).__name__) from error
     except (OSError, ValueError, ImportError) as error:
+        if path is None and (
+            isinstance(error, _PASSING) or getattr(error, "errno", None) in _PASSING_NUMBERS
+        ):
+            raise
         raise BadInput("unreadable", f"{place}: {error}", error_class=type(error).__name__) from error

@@ -20,16 +20,14 @@ from benchmarks.captions import (
     numbered,
     plain,
     report,
-    rewritten,
     served,
     tied,
     timed,
     trained,
     written_by,
 )
-from tasks.captioners.contract import Draft, Known, Medium, Statement
+from tasks.captioners.contract import Known, Medium
 from tasks.encoders.hashing import Hashing
-from tasks.shards.caption import _Written
 
 THINGS = ("dog", "cat", "horse", "frog", "swan", "goat", "lion", "mouse", "truck", "train", "boat", "tram")
 COLOURS = ("red", "green", "blue")
@@ -109,16 +107,6 @@ def test_every_medium_of_the_pool_has_one_fate(stamps):
     shares = {name: share for name, share in fate(one, len(pool)).items() if "second" not in name}
     shares.pop("share in the model")
     assert sum(shares.values()) == pytest.approx(1)
-
-
-def test_a_draft_is_rewritten_to_what_passed():
-    said = (Statement("a red dog", "object", 0.9), Statement("a hat", "object", 0.9))
-    one = _Written(0, 0, Draft("A red dog with a hat.", said), said)
-    one.support["support"] = np.array([0.9, 0.2], np.float32)
-    again = rewritten(one)
-    assert again is not None and (again.draft.text, again.attempt) == ("a red dog", 2)
-    one.support["support"] = np.array([0.9, 0.9], np.float32)
-    assert rewritten(one) is None
 
 
 def test_the_text_that_gates_think_best_of_is_served():

@@ -12,7 +12,11 @@ _OF_THE_RUN = {"run_id", "quarantined_at", "uri", "fingerprint", "quarantine_id"
 
 def content(uri: str, at: str | None = None) -> dict[str, list[dict[str, Any]]]:
     """Return every content table of a snapshot as sorted rows."""
-    lake = lakes.open(uri)
+    return rows_of(lakes.open(uri), at)
+
+
+def rows_of(lake: lakes.Lake, at: str | None = None) -> dict[str, list[dict[str, Any]]]:
+    """Return the same of a lake that is open."""
     tables = {}
     for table in lake.tables(at):
         key = lakes.key_of(table)

@@ -7,6 +7,7 @@ A job is {"recipe": path, "lake": uri, "log": path} and, to die, "kill": n. Ever
 numbered from 0, before and after it: staged files, versions of Lance tables, tags on them, rows of logs.
 """
 
+import importlib
 import json
 import os
 import signal
@@ -27,15 +28,16 @@ from storage.staging import Staging
 class Events:
     """Numbers what a run writes, notes it, and ends the process at a chosen number."""
 
-    def __init__(self, log: str, kill: int | None) -> None:
+    def __init__(self, log: str, kill: int | None, victim: int | None = None) -> None:
         self.log = open(log, "a", buffering=1, encoding="utf-8")  # noqa: SIM115 - open until the process dies
         self.kill = kill
+        self.victim = victim  # None: this process
         self.count = 0
 
     def note(self, what: str) -> None:
         self.log.write(what + "\n")
         if self.count == self.kill:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(self.victim or os.getpid(), signal.SIGKILL)
         self.count += 1
 
     def around(self, owner: Any, name: str, say: Callable[..., str]) -> None:
@@ -52,9 +54,9 @@ class Events:
         setattr(owner, name, noted)
 
 
-def watch(log: str, kill: int | None) -> None:
-    """Note every write of this process from now on."""
-    events = Events(log, kill)
+def watch(log: str, kill: int | None, victim: int | None = None) -> None:
+    """Note every write of this process from now on; at a chosen one kill a process, this one by default."""
+    events = Events(log, kill, victim)
     merge_insert = lance.LanceDataset.merge_insert
 
     def named(dataset: lance.LanceDataset, on: str) -> MergeInsertBuilder:
@@ -68,7 +70,7 @@ def watch(log: str, kill: int | None) -> None:
     events.around(lance, "write_dataset", lambda data, uri, **how: f"{how['mode']} {_table(uri)}")
     events.around(MergeInsertBuilder, "execute", lambda merge, data: f"merge {merge.table}")
     events.around(Tags, "create", lambda tags, tag, version: f"protect {_table(tags._ds.uri)}")
-    events.around(Lake, "append_log", lambda lake, spec, row: f"log {spec.name}")
+    events.around(Lake, "append_log", lambda lake, spec, *rows: f"log {spec.name}")
 
 
 def _table(uri: str) -> str:
@@ -77,6 +79,9 @@ def _table(uri: str) -> str:
 
 def serve() -> None:
     """Answer each job with its child's wait status; imports are paid once, the child starts with none of our state."""
+    importlib.import_module(
+        "tasks.quality.expectations"
+    )  # which only what checks a snapshot imports, and slowly
     for line in sys.stdin:
         job = json.loads(line)
         child = os.fork()

@@ -2,6 +2,7 @@
 
 import json
 
+import lance
 import numpy as np
 import pytest
 from PIL import Image
@@ -78,6 +79,28 @@ def test_a_study_says_how_it_divided_and_why_it_doubts(studied):
     scores = studied.read("scores").to_pylist()
     assert {row["method"] for row in scores} == {"consensus", "out-of-fold", "geometry"}
     assert sum(row["method"] == "consensus" for row in scores) == 96
+
+
+def test_a_study_keeps_the_scores_it_divided_by_bin_and_both_kinds(studied):
+    (division,) = active(studied, "divisions")
+    said = json.loads(division["components"])
+    assert (said["of"], said["fitted"]) == ("", [])  # self-injected compares ranks and fits no mixture
+    assert len(said["edges"]) == 101 and sum(said["pairs"]) == 96
+    true = [row["value"] for row in studied.read("scores").to_pylist() if row["method"] == "consensus"]
+    assert sum(said["true"]) == pytest.approx(sum(true), abs=0.1)
+
+
+def test_a_lake_from_before_a_column_was_there_is_studied_and_compared(studied, recipe, lake_dir, coloured):
+    lance.dataset(f"{lake_dir}/divisions.lance").drop_columns(["components"])
+    with studied.writer() as writer:
+        writer.adopt("divisions")
+        older = writer.commit(tag=None, recipe_digest="older", run_id="r")
+    curate(recipe, lake=lake_dir)  # the same study: what is known stays as it is
+    (coloured / "95.txt").unlink()
+    curate(recipe, lake=lake_dir)
+    (division,) = active(studied, "divisions")
+    assert sum(json.loads(division["components"])["pairs"]) == division["pairs"]
+    assert studied.diff("divisions", older.snapshot_id, studied.head().snapshot_id).changed
 
 
 def test_wrong_captions_score_lowest(studied):

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import tempfile
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,9 +12,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from schemas.errors import LakeBusy, LakeError, NoSuchSnapshot, NoSuchTable
-from schemas.tables import TEXTS
+from schemas.errors import LakeBusy, LakeError, NoSuchSnapshot, NoSuchTable, Overtaken
+from schemas.tables import RUNS, TEXTS
 from storage import lake as lakes
+from storage import upkeep
 from storage.lake import Diff, Lake, UpsertCount
 from storage.rows import table_digest
 from storage.staging import Staging
@@ -155,9 +156,63 @@ def test_refuses_to_commit_over_a_snapshot_it_has_not_seen(lake):
         late = lakes.Writer(lake, lake.head())  # as on an object store, where nothing locks
         writer.commit(tag=None, recipe_digest="d", run_id="first")
         late.adopt("texts")
-        with pytest.raises(LakeBusy, match="committed to by another run"):
+        with pytest.raises(Overtaken, match="committed to by another run"):
             late.commit(tag=None, recipe_digest="e", run_id="second")
     assert len(lake.snapshots()) == 2
+
+
+def test_a_writer_gives_up_where_another_one_wrote_in_between(lake):
+    """As on an object store, when a holder of the lease was silent for too long."""
+    commit(lake, {"a": "x"})
+    late, other = lakes.Writer(lake, lake.head()), lakes.Writer(lake, lake.head())
+    upsert(late, {"late": "1"})
+    upsert(other, {"b": "y"})  # begins from the snapshot: what is not committed is undone
+    with pytest.raises(Overtaken, match="another run has written to texts"):
+        upsert(late, {"later": "2"})
+    other.commit(tag="latest", recipe_digest="d", run_id="other")
+    with pytest.raises(Overtaken, match="committed to by another run"):
+        late.commit(tag="latest", recipe_digest="e", run_id="late")
+    assert texts_of(lake) == texts_of(lake, "latest") == {"a": "x", "b": "y"}
+
+
+def test_of_two_snapshots_with_one_id_the_first_counts_and_stays_whole(lake, monkeypatch):
+    """Both writers look at the head, see that nobody has committed, and append: the second must not count."""
+    commit(lake, {"a": "x"})
+    first, second = lakes.Writer(lake, lake.head()), lakes.Writer(lake, lake.head())
+    upsert(first, {"b": "y"})
+    upsert(second, {"c": "z"})  # begins anew from the snapshot, on top of what the first has written
+    seen = lake.head()
+    real = lakes.Lake.head
+    monkeypatch.setattr(lakes.Lake, "head", lambda self: seen)  # both looked before either appended
+    first.commit(tag=None, recipe_digest="d", run_id="first")
+    with pytest.raises(Overtaken, match="in the same moment"):
+        second.commit(tag="latest", recipe_digest="e", run_id="second")
+    monkeypatch.setattr(lakes.Lake, "head", real)
+    assert (lake.head().run_id, [s.snapshot_id for s in lake.snapshots()]) == (
+        "first",
+        ["s000001", "s000002"],
+    )
+    assert lake.latest("snapshots").count_rows() == 2  # the second took its row back
+    upkeep.clean(lake)  # what the second wrote is nobody's, and what the first named is protected
+    assert texts_of(lake) == {"a": "x", "b": "y"}
+    assert texts_of(lake, "latest") == {"a": "x"}
+    commit(lake, {"d": "w"})
+    assert texts_of(lake) == {"a": "x", "b": "y", "d": "w"}
+
+
+def test_a_clock_that_is_set_back_does_not_turn_tags_and_runs_around(lake, monkeypatch):
+    now = datetime(2030, 1, 1, tzinfo=UTC)
+    for text in ("old", "new", "newest"):
+        now -= timedelta(days=400)
+        monkeypatch.setattr(lakes, "_now", lambda now=now: now)
+        commit(lake, {"a": text})
+        lake.append_log(
+            RUNS,
+            dict.fromkeys(RUNS.schema.names, "") | {"run_id": text, "started_at": now, "finished_at": now},
+        )
+    assert lake.tags() == {"latest": "s000003"}
+    assert texts_of(lake, "latest") == {"a": "newest"}
+    assert [row["run_id"] for row in lake.runs()] == ["newest", "new", "old"]
 
 
 def test_an_aborted_writer_leaves_no_trace_for_the_next(lake):

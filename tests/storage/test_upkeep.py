@@ -1,16 +1,21 @@
 """Upkeep changes how tables lie on disk and never what they say."""
 
+import json
+import logging
 from datetime import timedelta
 from pathlib import Path
 
 import lance
 import pytest
 
+from flows.cli.status import status
 from flows.curate import curate
 from flows.maintain import maintain
+from schemas.recipes import IndexRecipe
+from storage import indexes, upkeep
 from storage import lake as lakes
-from storage import upkeep
 from tests.storage.conftest import commit, texts_of, upsert
+from tests.storage.vector_lakes import TABLE, committed, drawn, numbered
 
 
 def many(lake, commits=6):
@@ -124,3 +129,51 @@ def test_maintaining_a_curated_lake_changes_no_content(media_folder, recipe_of, 
         assert lake.read(table).sort_by(lakes.key_of(table)) == content
         assert len(lance.dataset(f"{lake_dir}/{table}.lance").versions()) <= 2
     assert curate(recipe_of(media_folder), lake=lake_dir).snapshot_id == after.snapshot_id
+
+
+def test_indexes_of_several_kinds_are_counted_and_those_over_vectors_left_to_their_recipe(lake):
+    committed(lake, "media", numbered(drawn(400, 8)))
+    with lake.writer() as writer:
+        lake.latest(TABLE).create_index("vector", "IVF_FLAT", metric="cosine", name=indexes.NAME)
+        lake.latest(TABLE).create_scalar_index("side", "BITMAP")
+        writer.adopt(TABLE)
+        writer.commit(tag=None, recipe_digest="d", run_id="r")
+    behind = committed(lake, "media", numbered(drawn(30, 8, seed=1), 400))
+    assert upkeep.unindexed_rows(lake.dataset(TABLE, behind)) == {"side_idx": 30, indexes.NAME: 30}
+    with lake.writer() as writer:
+        assert upkeep.refresh_indexes(lake, writer) == [TABLE]
+    assert upkeep.unindexed_rows(lake.latest(TABLE)) == {"side_idx": 0, indexes.NAME: 30}
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_maintenance_builds_what_the_recipe_asks_for_and_raises_an_alert(lake, caplog, capsys):
+    before = committed(lake, "media", numbered(drawn(1500, 32)))
+    recipe = IndexRecipe(at_least_rows=1000, queries=20, kinds=("IVF_RQ",))
+    done = maintain(lake=lake.uri, index=recipe)
+    after = lake.head()
+    assert (done.indexes, done.alerts) == ({TABLE: "built"}, [])
+    assert (after.digest, lake.tags()) == (before.digest, {"latest": after.snapshot_id})
+    assert lake.read(TABLE, at=before.snapshot_id).num_rows == 1500
+    status(lake=lake.uri, as_json=True)
+    (said,) = json.loads(capsys.readouterr().out)["indexes"]
+    assert (said["table"], said["rows"], said["not_in_index"], said["alert"]) == (TABLE, 1500, 0, "")
+    assert said["recall"] >= said["floor"] == 0.95 and said["p50_index_ms"] > 0 and said["p50_exact_ms"] > 0
+
+    committed(lake, "media", numbered(drawn(100, 32, seed=1), 1500))
+    status(lake=lake.uri)
+    shown = capsys.readouterr().out
+    assert "Indexes" in shown and "IVF_RQ" in shown and "ALERT" not in shown
+    strict = recipe.model_copy(update={"floor": 1.0, "probes": (1,), "refine": (1,)})
+    of_tasks = logging.getLogger("prefect.task_runs")
+    of_tasks.addHandler(caplog.handler)
+    with caplog.at_level("WARNING", logger="prefect.task_runs"):
+        done = maintain(lake=lake.uri, index=strict)
+    of_tasks.removeHandler(caplog.handler)
+    (alert,) = done.alerts
+    assert "under the floor of 1" in alert
+    assert (logging.WARNING, alert) in [(record.levelno, record.getMessage()) for record in caplog.records]
+    status(lake=lake.uri)
+    assert f"ALERT: {alert}" in " ".join(capsys.readouterr().out.split())
+
+    done = maintain(lake=lake.uri, index=None)
+    assert (done.indexes, done.alerts) == ({TABLE: "dropped"}, [])

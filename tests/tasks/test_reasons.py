@@ -3,7 +3,7 @@
 import numpy as np
 
 from schemas.batch import PairBatch
-from tasks.reasons import reasons
+from tasks.reasons import CANDIDATES, _highest, reasons
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -81,3 +81,29 @@ def test_a_text_under_many_media_is_said_to_be():
 
 def test_nothing_is_said_of_nobody():
     assert not list(reasons(corpus(), np.array([], dtype=np.int64), CLEAN, {"geometry": CLEAN}))
+
+
+def test_what_matches_best_is_what_sorting_everything_gives():
+    values = np.random.default_rng(1).normal(size=(50, 400)).astype(np.float32)
+    values[:, ::7] = -np.inf  # the pair's own text
+    by_sorting = np.array([sorted(range(400), key=lambda c: (-row[c], c))[:3] for row in values])  # noqa: B023
+    assert (_highest(values, 3) == by_sorting).all()
+
+
+def test_of_a_large_corpus_a_pair_is_compared_with_a_part_and_what_is_named_matches_better():
+    n = CANDIDATES + 500
+    rng = np.random.default_rng(2)
+    kind = np.arange(n) % 8
+    said = kind.copy()
+    said[0] = 5
+    eye = np.eye(8)
+    pairs = PairBatch(
+        unit(eye[kind] + 0.05 * rng.normal(size=(n, 8))),
+        unit(eye[said] + 0.05 * rng.normal(size=(n, 8))),
+        texts=[f"kind {number}" for number in said],
+    )
+    clean = np.ones(n, np.float32)
+    clean[0] = 0.01
+    found = of_kind(reasons(pairs, ROW, clean, {}), "better-text")
+    assert [r.said for r in found] == ["kind 0"] * 3
+    assert all(r.value > r.own and r.ref != 0 for r in found)

@@ -16,27 +16,19 @@ from schemas.errors import SourceError
 from storage import lake as lakes
 
 FAMILIES = {
-    *(
-        "assessors",
-        "captioners",
-        "negatives",
-        "dividers",
-        "encoders",
-        "filters",
-        "heads",
-        "injectors",
-        "losses",
-        "metrics",
-    ),
-    *("miners", "noise", "repairs", "soft-labels", "sources"),
-}
+    "assessors", "bridges", "captioners", "codes", "diagnostics", "dividers", "encoders", "exports",
+    "filters", "fusion", "heads", "injectors", "late", "losses", "metrics", "miners", "negatives", "noise",
+    "repairs", "rerankers", "similarities", "soft-labels", "sources",
+}  # fmt: skip
 JSON = [
     ("status",),
     ("tables",),
     ("tables", "texts"),
     ("tables", "runs"),
-    ("snapshots",),
-    ("diff", "s000001", "s000002"),
+    ("versions", "list"),
+    ("versions", "show", "s000002"),
+    ("versions", "diff", "s000001", "s000002"),
+    ("versions", "gc"),
     ("methods",),
     ("methods", "filters"),
     ("methods", "--recipes"),
@@ -89,35 +81,23 @@ def test_tables_counts_rows_and_shows_columns(xmodal):
     assert len(rows) == 2 and "media_id" in rows[0] and "thumbnail" not in rows[0]
 
 
-def test_snapshots_are_listed_oldest_first(xmodal):
-    said = json.loads(xmodal("snapshots", "--json").out)
-    assert [s["snapshot_id"] for s in said["snapshots"]] == ["s000001", "s000002"]
-
-
-def test_diff_counts_rows_by_table(xmodal):
-    said = json.loads(xmodal("diff", "s000001", "s000002", "--json").out)
-    assert (len(said["media"]["added"]), said["media"]["removed"], said["media"]["changed"]) == (1, [], [])
-    assert len(said["sources"]["added"]) == 1
-
-
-def test_a_tag_moves_and_restore_makes_an_old_snapshot_the_newest(xmodal, own):
-    assert xmodal("tag", "good", "s000001", work=own).out.strip() == "good -> s000001"
-    assert xmodal("tag", "good", work=own).out.strip() == "good -> s000001"
-    said = xmodal("restore", "good", work=own)
-    assert said.code == 0 and said.out.startswith("s000003 now holds what good held")
-    old, new = (
-        json.loads(xmodal("tables", "--json", "--at", at, work=own).out) for at in ("s000001", "s000003")
-    )
-    assert old == new
-    assert xmodal("tag", "latest", work=own).out.strip() == "latest -> s000002"
-
-
 def test_every_method_cites_its_source(xmodal):
     rows = json.loads(xmodal("methods", "--json").out)
     assert {row["family"] for row in rows} == FAMILIES
     for row in rows:
         assert re.fullmatch(r".+ \(\d{4}\), .+\. https://\S+", row["source"]), row
         assert row["about"], row
+
+
+def test_codes_are_written_and_searched_by(xmodal, own):
+    assert "xmodal represent codes" in xmodal("search", "red", "--first", "codes", work=own).err
+    said = xmodal("represent", "codes", "--bits", "8", "--json", work=own)
+    assert said.code == 0, said.err
+    made = json.loads(said.out)
+    counts = json.loads(xmodal("tables", "--json", work=own).out)
+    assert counts[made["table"]] == sum(made["written"].values()) > 0
+    assert json.loads(xmodal("search", "red", "--first", "codes", "--json", work=own).out)["hits"]
+    assert "learnt before" in xmodal("represent", "codes", "--bits", "8", work=own).out
 
 
 def test_quarantine_is_listed_shown_and_replayed(xmodal, own):
@@ -211,7 +191,7 @@ def test_our_errors_are_one_line_and_exit_code_one(xmodal, command):
 
 
 @pytest.mark.parametrize(
-    "command", [("frobnicate",), ("search", "x", "-k", "0"), ("curate",), ("tag",)], ids=" ".join
+    "command", [("frobnicate",), ("search", "x", "-k", "0"), ("curate",), ("versions", "tag")], ids=" ".join
 )
 def test_wrong_usage_is_exit_code_two(xmodal, command):
     assert xmodal(*command).code == 2
@@ -270,7 +250,7 @@ def test_curate_says_when_nothing_changed(xmodal, own):
 
 
 def test_maintain_frees_old_versions_and_keeps_tagged_ones(xmodal, own):
-    xmodal("tag", "good", "s000001", work=own)
+    xmodal("versions", "tag", "good", "s000001", work=own)
     said = xmodal("maintain", "--keep", "1", "--json", work=own)
     assert said.code == 0, said.err
     assert json.loads(said.out)["expired"] == ["s000002"] or json.loads(said.out)["expired"] == []

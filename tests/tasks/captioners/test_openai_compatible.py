@@ -622,6 +622,35 @@ def test_a_token_that_could_not_be_has_probability_zero() -> None:
 
 
 @pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (completion(""), "empty"),
+        (completion("?!"), "not-text"),
+        (completion("", message={"content": None, "refusal": "No."}), "refused-by-endpoint"),
+        (completion("A dog", finish_reason="content_filter"), "refused-by-endpoint"),
+        ({**completion("A dog"), "choices": []}, "not-text"),
+        (completion(["a dog"]), "not-text"),
+    ],
+)
+def test_an_answer_that_comes_to_nothing_has_its_cost(
+    body: Any, reason: str, endpoint: Any, method: Any, key: str
+) -> None:
+    says(endpoint, body)
+    failure = one(method(usd_per_million_prompt=0.5, usd_per_million_completion=2.0)([RED]))
+    assert isinstance(failure, Failure) and failure.reason == reason
+    usd = pytest.approx((800 * 0.5 + 20 * 2) / 1e6)
+    assert failure.cost == {"prompt_tokens": 800, "completion_tokens": 20, "usd": usd}
+
+
+@pytest.mark.parametrize("body", [b"nonsense", b"null", b"[]", {"choices": []}, {"usage": [800, 20]}])
+def test_an_answer_without_a_bill_costs_nothing_known(
+    body: Any, endpoint: Any, method: Any, key: str
+) -> None:
+    says(endpoint, body)
+    assert one(method()([RED])).cost == {}
+
+
+@pytest.mark.parametrize(
     "usage",
     [None, [], "much", {}, {"prompt_tokens": "800", "completion_tokens": -1}]
     + [{"prompt_tokens": wrong, "completion_tokens": wrong} for wrong in (True, 1.5, math.nan, 10**30, None)],

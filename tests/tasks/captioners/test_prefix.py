@@ -369,6 +369,23 @@ def test_the_loss_is_that_of_transformers_with_the_prefix_labelled_minus_100():
     torch.testing.assert_close(token_losses(decoder, tokens, prefix, prefix_tokens=2).sum() / 5, expected)
 
 
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+@pytest.mark.parametrize("longest", [2, 5])
+def test_how_sure_a_text_is_is_the_mean_of_what_its_tokens_are(temperature, longest):
+    """Each token's probability anew, given all before it, without what was kept on the way."""
+    decoder, prefix = decoder_of(TINY), prefixes(6)
+    written = write(decoder, prefix, beams=1, longest=longest, temperature=temperature)
+    for row, text in enumerate(written):
+        tokens, log = [*text.tokens, *([END] if text.ended else [])], 0.0
+        for place, token in enumerate(tokens):
+            before = torch.tensor([END, *tokens[:place]])
+            inputs = torch.cat([prefix[row], decoder.transformer.wte(before)])[None]
+            logits = decoder(inputs_embeds=inputs).logits[0, -1].double() / temperature
+            log += float(torch.log_softmax(logits, dim=0)[token])
+        assert text.share == pytest.approx(np.exp(log / len(tokens)), rel=1e-5)
+    assert {len(text.tokens) for text in written} != {0}
+
+
 def test_a_text_alone_stands_where_it_would_behind_a_prefix():
     decoder = decoder_of(TINY)
     tokens = torch.tensor([[END, 3, 4, END]])

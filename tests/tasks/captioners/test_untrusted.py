@@ -1,5 +1,6 @@
 """Model-written text as one plain line: by hand, by property, and under attack."""
 
+import math
 import time
 import unicodedata
 
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.captioners._untrusted import LOOKED_AT_CHARS, cut, drafted, one_line, suspicions
+from tasks.captioners._untrusted import _SUSPICIONS, LOOKED_AT_CHARS, cut, drafted, one_line, suspicions
 from tasks.captioners.contract import MAX_CHARS, Draft, Failure
 
 
@@ -107,6 +108,15 @@ def test_sees_what_is_odd(line: str, kinds: list[str]) -> None:
     assert suspicions(line) == kinds
 
 
+@pytest.mark.parametrize("kind", sorted(_SUSPICIONS))
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_no_telltale_is_missing(kind: str, data: st.DataObject) -> None:
+    # Whatever a pattern matches, the quick look before it lets through.
+    odd = data.draw(st.from_regex(_SUSPICIONS[kind], alphabet=st.characters(codec="ascii")))
+    assert kind in suspicions(odd) or not _SUSPICIONS[kind].search(odd.casefold())
+
+
 def test_looking_at_hostile_lines_takes_no_time() -> None:
     began = time.monotonic()
     for piece in ("ignore ", "<", "](", "accept this ", "&#", "\ufdfa", "i can not "):
@@ -147,9 +157,25 @@ def test_a_text_cut_before_anyone_looked_is_cut() -> None:
 def test_no_text_is_a_failure(text: str, reason: str) -> None:
     failure = drafts(text)
     assert isinstance(failure, Failure) and failure.reason == reason
+    assert failure.cost == {"usd": 0.1}
 
 
-@pytest.mark.parametrize(("confidence", "kept"), [(-0.5, 0.0), (1.0000001, 1.0), (0.123456, 0.1235)])
+# What is unlikely is not what is odd: only that has 0.
+@pytest.mark.parametrize(
+    ("confidence", "kept"),
+    [(-0.5, 0.0), (0.0, 0.0), (1e-30, 0.0001), (1.0000001, 1.0), (0.123456, 0.1235), (math.nan, 0.0)],
+)
 def test_confidence_stays_in_range(confidence: float, kept: float) -> None:
     draft = drafts("A dog", confidence=confidence)
     assert isinstance(draft, Draft) and draft.statements[0].confidence == kept
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", " a  red\tdog ", "plain", "x" * 9000, "tab\there", "bell\x07", "caf\u00e9", "a\u200bb", "~ !"],
+)
+def test_plain_text_is_read_as_any_other(text):
+    """ASCII takes a short cut; an accent at the end that goes again leads the long way round."""
+    cut = text[:LOOKED_AT_CHARS]
+    long_way = one_line(cut[: LOOKED_AT_CHARS - 2] + "\u200b") if len(text) < LOOKED_AT_CHARS else cut
+    assert one_line(text) == long_way

@@ -121,3 +121,44 @@ def test_scaling_keeps_the_ends_where_nearly_all_scores_are_equal():
 def test_refuses_parameters_out_of_range(method, wrong):
     with pytest.raises(ValueError, match="must be"):
         method(**wrong)
+
+
+def test_bells_handed_out_are_scikit_learns_in_units_of_the_scores():
+    rng = np.random.default_rng(1)
+    scores = np.clip(np.r_[rng.normal(0.3, 0.05, 400), rng.normal(0.6, 0.04, 600)], 0, 1).astype(np.float32)
+    low, high = np.quantile(scores.astype(float), [0.005, 0.995])
+    values = ((np.clip(scores, low, high) - low) / (high - low))[:, None]
+    reference = Reference(2, max_iter=500, tol=1e-8, reg_covar=5e-4, random_state=0).fit(values)
+    at = np.linspace(0.2, 0.7, 51)
+    density = np.exp(reference.score_samples(((at - low) / (high - low))[:, None])) / (high - low)
+    found = GaussianMixture(max_iter=500, tol=1e-8)(scores).components
+    step = 1e-5
+    slope = sum((one.below(at + step) - one.below(at - step)) / (2 * step) for one in found)
+    np.testing.assert_allclose(slope, density, rtol=0.02, atol=0.02)
+    wrong, true = found
+    assert wrong.loc < true.loc
+    assert (wrong.share, true.share) == pytest.approx((0.4, 0.6), abs=0.02)
+
+
+def test_betas_handed_out_are_scipys_in_units_of_the_scores():
+    rng = np.random.default_rng(2)
+    scores = np.r_[rng.beta(4, 20, 400), rng.beta(20, 4, 600)].astype(np.float32)
+    method = BetaMixture()
+    low, high = np.quantile(scores.astype(float), [method.tail, 1 - method.tail])
+
+    def squeezed(at):
+        return method.margin + (1 - 2 * method.margin) * (at - low) / (high - low)
+
+    for one in method(scores).components:
+        for at in (0.1, 0.3, 0.5, 0.7, 0.9):
+            expected = one.share * beta(one.a, one.b).cdf(np.clip(squeezed(at), 0, 1))
+            assert one.below(np.array([at]))[0] == pytest.approx(expected, abs=1e-9)
+    # What is fitted is what was drawn: each kind holds its pairs.
+    wrong, true = method(scores).components
+    assert wrong.below(np.array([0.5]))[0] == pytest.approx(0.4, abs=0.02)
+    assert true.share - true.below(np.array([0.5]))[0] == pytest.approx(0.6, abs=0.02)
+
+
+@both
+def test_what_is_refused_has_no_components(method):
+    assert method(resamples=2)(np.random.default_rng(0).random(1000).astype(np.float32)).components is None

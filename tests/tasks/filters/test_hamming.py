@@ -90,12 +90,21 @@ def test_takes_no_rows_and_one_row():
 
 @pytest.mark.parametrize("max_distance", range(1, 17))
 @pytest.mark.parametrize("gallery", [10, 10**6, 10**9])
-def test_hashes_within_reach_agree_under_some_mask(max_distance, gallery):
+@pytest.mark.parametrize("telling", [64, 24])
+def test_hashes_within_reach_agree_under_some_mask(max_distance, gallery, telling):
     rng = np.random.default_rng(0)
-    masks = _masks(max_distance, gallery)
+    masks = _masks(max_distance, gallery, (rng.permutation(64) < telling).astype(float))
     for _ in range(200):
         flips = sum(1 << int(bit) for bit in rng.choice(64, max_distance, replace=False))
         assert any(int(mask) & flips == 0 for mask in masks)
+
+
+@pytest.mark.parametrize("max_distance", [1, 3, 7])
+def test_hashes_that_share_most_bits_are_told_apart_as_loops_do(max_distance):
+    rng = np.random.default_rng(max_distance)
+    hashes = rng.integers(0, 2**20, 700, dtype=np.uint64) | np.uint64(0xABCDEF01234 << 20)
+    found = representatives(hashes, max_distance)
+    assert found.tolist() == by_loops(hashes.tolist(), max_distance)
 
 
 def test_a_hundred_thousand_rows_with_thousands_of_blanks_take_seconds():

@@ -81,3 +81,18 @@ def test_malformed_drawings_are_corrupt(reference: str) -> None:
             svg(reference, before='<!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN" "svg11.dtd">'), longer_px=40
         )
     assert refused.value.reason == "corrupt"
+
+
+@pytest.mark.parametrize("tail", ["!", "", " " * 100_000 + "!"])
+def test_a_length_of_very_many_digits_is_read_at_once(tail):
+    """Once took seconds for 20,000 digits and minutes for 100,000: time grew with their square."""
+    size = f'width="{"0" * 100_000}7{tail}" height="10"'
+    raster = rasterise(svg(size=size), longer_px=16)
+    assert raster.size == ((7, 10) if not tail else None)
+
+
+@pytest.mark.parametrize("length", ["9" * 400, "9" * 308 + "e9", "3e9"])
+def test_a_length_past_all_pixels_is_refused(length):
+    with pytest.raises(BadInput) as refused:
+        rasterise(svg(size=f'width="{length}" height="10"'), longer_px=16)
+    assert refused.value.reason == "too-many-pixels"

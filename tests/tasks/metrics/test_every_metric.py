@@ -1,6 +1,7 @@
 """What every metric of a ranking promises."""
 
 import pkgutil
+from dataclasses import fields
 from urllib.parse import urlparse
 
 import numpy as np
@@ -8,16 +9,26 @@ import pytest
 from scipy.sparse import csr_array
 
 import tasks.metrics
+from schemas.errors import InvalidParameter
 from schemas.recipes import MethodRef
 from tasks.catalog import build
-from tasks.metrics import METRICS, Ranking, ranking
+from tasks.metrics import METRICS, NOWHERE, Ranking, ranking
 
 every_metric = pytest.mark.parametrize("name", METRICS)
-NOT_METHODS = {"contract", "detection", "ranking", "relevance_bias", "significance"}
+NOT_METHODS = {
+    "contract",
+    "detection",
+    "judged",
+    "rank_variance",
+    "ranking",
+    "relevance_bias",
+    "significance",
+}
+ONE_PLACE = {"precision": {"k": 1}}  # further down a query runs out of relevant items
 
 
-def metric(name):
-    return build(METRICS, MethodRef(name=name))
+def metric(name, **params):
+    return build(METRICS, MethodRef(name=name, params=params))
 
 
 def some_ranking(seed=0, shift=0.0):
@@ -50,7 +61,21 @@ def test_prefers_the_better_ranking(name):
 @every_metric
 def test_is_1_where_all_relevant_items_stand_on_top(name):
     perfect = Ranking(np.array([1, 1, 2, 1, 2, 3]), np.array([0, 1, 3, 6]))
-    np.testing.assert_array_equal(metric(name)(perfect), [1, 1, 1])
+    np.testing.assert_array_equal(metric(name, **ONE_PLACE.get(name, {}))(perfect), [1, 1, 1])
+
+
+@every_metric
+def test_is_worst_where_nothing_was_found(name):
+    lost = Ranking(np.array([NOWHERE, NOWHERE, NOWHERE]), np.array([0, 1, 3]))
+    worst = 0 if METRICS[name].higher_is_better else np.inf
+    np.testing.assert_array_equal(metric(name)(lost), [worst, worst])
+
+
+@every_metric
+def test_refuses_k_under_1_where_it_has_one(name):
+    if "k" in {field.name for field in fields(METRICS[name])}:
+        with pytest.raises(InvalidParameter, match="k must be at least 1"):
+            metric(name, k=0)
 
 
 @every_metric

@@ -145,3 +145,7 @@ def test_refuses_what_cannot_be_compared():
         compare(good, good[:2])
     with pytest.raises(ValueError, match="alpha"):
         compare(good, good, alpha=1.0)
+
+
+def test_one_query_that_moved_says_nothing():
+    assert query_test(np.array([0.0, 0.5, 0.0])) == 1.0

@@ -12,6 +12,7 @@ from schemas.batch import PairBatch
 from schemas.errors import DataError
 from schemas.recipes import MethodRef
 from schemas.source import Source
+from tasks.dividers import DIVIDERS
 from tasks.injectors import INJECTORS
 from tasks.noise import NOISE_SCORERS, consensus
 from tasks.noise.consensus import Consensus
@@ -125,3 +126,51 @@ def test_a_text_pasted_over_half_the_corpus_does_not_decide_who_counts(make_nois
     assert max(weights.values()) > 0.5
     rows = consensus._once_per_text(replace(pairs, text_key=key))
     assert rows[0] == 1 / 260 and rows[-1] == 1
+
+
+def test_mapped_texts_are_reordered_into_another_file_and_equal_those_in_memory(tmp_path):
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(20_000, 4)).astype(np.float32)
+    np.save(tmp_path / "text.npy", vectors)
+    mapped = np.load(tmp_path / "text.npy", mmap_mode="r")
+    order = rng.permutation(len(vectors))
+    moved = PairBatch(vectors, mapped).with_texts_of(order)
+    assert isinstance(moved.text_vec, np.memmap)
+    assert moved.text_vec.filename != mapped.filename
+    assert (moved.text_vec == vectors[order]).all()
+    assert (mapped == vectors).all()
+
+
+def test_vectors_mapped_from_files_are_studied_as_those_in_memory(tmp_path):
+    rng = np.random.default_rng(0)
+    sides = rng.normal(size=(2, 300, 8)).astype(np.float32)
+    sides[1, 60:] = sides[0, 60:] + 0.3 * rng.normal(size=(240, 8))
+    media, text = sides / np.linalg.norm(sides, axis=2, keepdims=True)
+    for name, side in (("media", media), ("text", text)):
+        np.save(tmp_path / name, side)
+    mapped = [np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in ("media", "text")]
+    in_memory, from_files = (Consensus().study(PairBatch(*two)) for two in ((media, text), mapped))
+    assert (in_memory.scores == from_files.scores).all()
+    assert (in_memory.mismatched == from_files.mismatched).all()
+
+
+def test_a_divider_that_reads_shapes_gets_scores_and_not_ranks(make_noisy_pairs):
+    """Ranks are flat whatever the scores are: two kinds never show in them."""
+    pairs, clean = make_noisy_pairs(600, rate=0.4, seed=0)
+    by_bells = MethodRef(name="gaussian-mixture")
+    alone = Consensus(members=(MethodRef(name="geometry"),), divider=by_bells)
+    study = alone.study(pairs)
+    _, divided = study.divided_by(DIVIDERS["gaussian-mixture"](), None)
+    assert divided.of == "geometry"
+    np.testing.assert_array_equal(divided.scores, study.members["geometry"])
+    assert np.ptp(np.histogram(study.scores, 10, (0, 1))[0]) <= 1  # ranks, flat
+    both = Consensus(divider=by_bells).study(pairs)
+    _, divided = both.divided_by(DIVIDERS["gaussian-mixture"](), None)
+    total = sum(both.weights.values())
+    expected = [
+        sum(both.weights[name] * float(own[row]) for name, own in both.members.items()) / total
+        for row in range(len(pairs))
+    ]
+    np.testing.assert_allclose(divided.scores, expected, atol=1e-6)
+    _, ranks = both.divided_by(DIVIDERS["self-injected"](), None)
+    np.testing.assert_array_equal(ranks.scores, both.scores)

@@ -287,3 +287,77 @@ def test_works_inside_a_running_event_loop_and_for_single_reads(site):
     with pytest.raises(BadInput, match="127"):
         read_bytes(f"{site.url}/y", max_bytes=99)
     assert fetched([]) == []
+
+
+class Resolver:
+    """Answers for one made-up name, another way each time; all else goes to the real one."""
+
+    def __init__(self, *answers: list[str]) -> None:
+        self.answers, self.asked = list(answers), 0
+        self.real = socket.getaddrinfo
+
+    def __call__(self, host, port, *args, **more):
+        if host != "rebinds.example":
+            return self.real(host, port, *args, **more)
+        answer = self.answers[min(self.asked, len(self.answers) - 1)]
+        self.asked += 1
+        return [found for address in answer for found in self.real(address, port, *args, **more)]
+
+
+@pytest.fixture
+def inner(site):
+    """A server on another address, at the same port as `site`: what a name may come to mean."""
+    port = site.server_address[1]
+    with ThreadingHTTPServer(("127.0.0.2", port), Page) as server:
+        server.seen, server.lock, server.running, server.most, server.elsewhere = (
+            [],
+            threading.Lock(),
+            0,
+            0,
+            "",
+        )
+        server.count = lambda path: sum(seen == path for seen, _ in server.seen)
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def only_outer(address):
+    return address == "127.0.0.1"
+
+
+def test_a_name_that_changes_its_mind_after_the_check_gets_nowhere(site, inner, monkeypatch):
+    resolver = Resolver(["127.0.0.1"], ["127.0.0.2"])
+    monkeypatch.setattr(socket, "getaddrinfo", resolver)
+    url = f"http://rebinds.example:{site.server_address[1]}"
+    assert fetched([f"{url}/a"], allow=only_outer) == [b"body of /a"]
+    assert resolver.asked == 1  # what was checked is what was connected to: nobody asked again in between
+    assert fetched([f"{url}/b"], allow=only_outer) == ["blocked-address"]
+    assert [path for path, _ in site.seen] == ["/a"] and inner.seen == []
+    assert dict(site.seen)["/a"]["Host"].startswith("rebinds.example")
+
+
+def test_a_redirect_to_a_name_that_changed_its_mind_is_refused(site, inner, monkeypatch):
+    resolver = Resolver(["127.0.0.1"], ["127.0.0.2"])
+    monkeypatch.setattr(socket, "getaddrinfo", resolver)
+    site.elsewhere = f"http://rebinds.example:{site.server_address[1]}/secret"
+    assert fetched([f"{site.url}/away"], allow=only_outer) == [b"body of /secret"]
+    assert fetched([f"{site.url}/away"], allow=only_outer) == ["blocked-address"]
+    assert inner.seen == []
+
+
+def test_of_several_addresses_only_those_that_pass_are_tried(site, inner, monkeypatch):
+    monkeypatch.setattr(socket, "getaddrinfo", Resolver(["127.0.0.2", "127.0.0.1", "127.0.0.2"]))
+    assert fetched([f"http://rebinds.example:{site.server_address[1]}/a"], allow=only_outer) == [
+        b"body of /a"
+    ]
+    assert inner.seen == []
+
+
+def test_a_try_again_asks_and_checks_again(site, inner, monkeypatch):
+    resolver = Resolver(["127.0.0.1"], ["127.0.0.2"])
+    monkeypatch.setattr(socket, "getaddrinfo", resolver)
+    assert fetched([f"http://rebinds.example:{site.server_address[1]}/reset"], allow=only_outer) == [
+        "blocked-address"
+    ]
+    assert resolver.asked == 2 and inner.seen == []

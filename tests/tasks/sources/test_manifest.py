@@ -18,7 +18,8 @@ from schemas.errors import InvalidParameter, SourceError
 from schemas.items import ItemText
 from schemas.recipes import SourceRef
 from tasks.sources import read_bytes, reader
-from tasks.sources.manifest import Manifest
+from tasks.sources.fetch import checked_url
+from tasks.sources.manifest import _PLAIN_URL, Manifest
 
 
 def problems(path, **options):
@@ -239,3 +240,20 @@ def test_wrong_options_and_files_are_refused(tmp_path):
     ):
         with pytest.raises(SourceError):
             list(wrong())
+
+
+@given(st.from_regex(_PLAIN_URL, fullmatch=True))
+def test_a_url_that_is_not_parsed_is_what_parsing_gives(url):
+    assert str(checked_url(url)) == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://a.example/x/../y.png", "https://a.example/./y", "https://user@a.example/x", "https://a.example:99999/x",
+        "https://127.0.0.1/x", "https://xn--a.example/x", "https://a.example/x?y", "https://a.example", "https://A.example/x",
+        "https://a.example/x\n", "ftp://a.example/x", "https://a.example//x",
+    ],
+)  # fmt: skip
+def test_any_other_url_is_parsed(url):
+    assert not _PLAIN_URL.fullmatch(url)

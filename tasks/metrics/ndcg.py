@@ -1,0 +1,45 @@
+"""Gain of the relevant items, discounted by their ranks."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.source import Source
+from tasks.metrics._discounted import gains, share_of_ideal
+from tasks.metrics.contract import Ranking
+
+
+@dataclass(frozen=True)
+class NDCG:
+    """Sum of relevance / log2(1 + rank), over that of the ideal order: the form of trec_eval.
+
+    `ndcg-burges` has 2 ** relevance - 1 for the relevance; the two agree where that is 0 or 1.
+
+    Args:
+        k: How many places count. None: all.
+
+    Raises:
+        ValueError: k is under 1.
+    """
+
+    name: ClassVar[str] = "ndcg"
+    source: ClassVar[Source] = Source(
+        title="Cumulated Gain-based Evaluation of IR Techniques",
+        authors="Järvelin and Kekäläinen",
+        year=2002,
+        url="https://doi.org/10.1145/582415.582418",
+        departs="discounted from the second place on, as trec_eval has it",
+    )
+    higher_is_better: ClassVar[bool] = True
+
+    k: int | None = 10
+
+    def __post_init__(self) -> None:
+        if self.k is not None and self.k < 1:
+            raise ValueError(f"k must be at least 1, found {self.k}")
+
+    def __call__(self, ranking: Ranking) -> NDArray[np.float64]:
+        """Return the share per query. Shape (Q,), float64, in [0, 1]."""
+        return share_of_ideal(ranking, gains(ranking), self.k)

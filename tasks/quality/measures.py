@@ -1,0 +1,320 @@
+"""What does not add up over shards: counted or measured once over a table of a snapshot, in DuckDB.
+
+Each check is a query or two over `base_<table>`, and `was_<table>` where it compares with the snapshot before.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import duckdb
+import pyarrow as pa
+
+from schemas.quality import Expectation
+from storage.workbench import Workbench
+from tasks.quality.rows import IDS
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a check looks.
+
+    Args:
+        bench: Where `base_<table>` and `was_<table>` are offered.
+        table: The table.
+        key: Column that identifies its rows.
+        tables: Tables of the snapshot.
+        before: Tables of the snapshot before; empty without one.
+        wanted: The columns the table should have; None where it has no fixed ones.
+        schema: Those it has.
+    """
+
+    bench: Workbench
+    table: str
+    key: str
+    tables: frozenset[str]
+    before: frozenset[str]
+    wanted: pa.Schema | None
+    schema: pa.Schema
+
+    @property
+    def base(self) -> str:
+        """Name of the table in queries."""
+        return f"base_{self.table}"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured.
+
+    Args:
+        value: The number; None: there is nothing to measure.
+        rows: Rows looked at.
+        unexpected: Those at fault; None where no row is at fault by itself.
+        offending: Ids of the first of them.
+        said: Why there is nothing to measure, or what the number consists of.
+        raised: What went wrong; "" if nothing did.
+    """
+
+    value: float | None
+    rows: int = 0
+    unexpected: int | None = None
+    offending: tuple[str, ...] = ()
+    said: str = ""
+    raised: str = ""
+
+
+def measure(expectation: Expectation, place: Place) -> Measured:
+    """Return what an expectation's check finds; an error of its own query is part of that."""
+    try:
+        return MEASURES[expectation.check](expectation, place)
+    except (duckdb.Error, OSError, ValueError) as error:
+        return Measured(None, raised=f"{type(error).__name__}: {' '.join(str(error).split())}"[:500])
+
+
+def _columns(expectation: Expectation, place: Place) -> Measured:
+    """Columns that are missing or of another type, of those the table should have."""
+    if place.wanted is None:
+        return Measured(None, said="the table has no fixed columns")
+    wrong = tuple(
+        field.name
+        for field in place.wanted
+        if field.name not in place.schema.names or place.schema.field(field.name).type != field.type
+    )
+    return _share(len(place.wanted), len(wrong), sorted(wrong)[:IDS])
+
+
+def _unique(expectation: Expectation, place: Place) -> Measured:
+    """Rows whose value stands more than once."""
+    column = _quoted(expectation.column)
+    twice = f"SELECT {column} AS id, count(*) AS n FROM {place.base} WHERE {column} IS NOT NULL GROUP BY 1 HAVING n > 1"
+    ((rows,),) = place.bench.rows(f"SELECT count({column}) FROM {place.base}")
+    ((unexpected,),) = place.bench.rows(f"SELECT coalesce(sum(n), 0) FROM ({twice})")
+    ids = place.bench.rows(f"SELECT id::VARCHAR FROM ({twice}) ORDER BY 1 LIMIT {IDS}") if unexpected else []
+    return _share(rows, unexpected, [each for (each,) in ids])
+
+
+def _exists_in(expectation: Expectation, place: Place) -> Measured:
+    """Rows that name what none of the tables has."""
+    column, subject = _quoted(expectation.column), expectation.params.get("subject")
+    tables = [str(table) for table in expectation.params["tables"]]
+    there = [f"SELECT {KEYS[table]} AS id FROM base_{table}" for table in tables if table in place.tables]
+    known = " UNION ALL ".join(there) or "SELECT NULL AS id"
+    only = f" AND subject = {_literal(str(subject))}" if subject else ""
+    asked = f"SELECT {place.key} AS row_id, {column} AS id FROM {place.base} WHERE {column} IS NOT NULL{only}"
+    lost = f"SELECT row_id FROM ({asked}) a ANTI JOIN ({known}) k ON a.id = k.id"
+    ((rows,),) = place.bench.rows(f"SELECT count(*) FROM ({asked})")
+    return _counted(place, rows, lost)
+
+
+def _none_where(expectation: Expectation, place: Place) -> Measured:
+    """Rows of which the condition is true."""
+    ((rows,),) = place.bench.rows(f"SELECT count(*) FROM {place.base}")
+    condition = str(expectation.params["condition"])
+    return _counted(place, rows, f"SELECT {place.key} AS row_id FROM {place.base} WHERE ({condition})")
+
+
+def _count(expectation: Expectation, place: Place) -> Measured:
+    """Rows."""
+    ((rows,),) = place.bench.rows(f"SELECT count(*) FROM {place.base} WHERE {_among(expectation)}")
+    return Measured(float(rows), rows)
+
+
+def _share_where(expectation: Expectation, place: Place) -> Measured:
+    """Share of the rows of which the condition is true."""
+    condition = f"coalesce(({expectation.params['condition']}), false)"
+    ((rows, n),) = place.bench.rows(
+        f"SELECT count(*), count(*) FILTER ({condition}) FROM {place.base} WHERE {_among(expectation)}"
+    )
+    return _few(expectation, rows) or Measured(n / rows, rows, said=f"{n:,} of {rows:,}")
+
+
+def _median(expectation: Expectation, place: Place) -> Measured:
+    """Middle value of a column."""
+    column = _quoted(expectation.column)
+    ((rows, value),) = place.bench.rows(
+        f"SELECT count({column}), median({column}) FROM {place.base} WHERE {_among(expectation)}"
+    )
+    return _few(expectation, rows) or Measured(float(value), rows)
+
+
+def _largest_share(expectation: Expectation, place: Place) -> Measured:
+    """Share of the rows that have a column's most frequent value, of those that have one."""
+    column = _quoted(expectation.column)
+    sql = f"SELECT {column} AS value FROM {place.base} WHERE {column} IS NOT NULL AND {_among(expectation)}"
+    return _largest(expectation, place, sql)
+
+
+def _folder_balance(expectation: Expectation, place: Place) -> Measured:
+    """Share of the kept media that have the most frequent text of a role, such as their folder."""
+    if not {"pairs", "texts"} <= place.tables:
+        return Measured(None, said="there are no texts")
+    role = _literal(str(expectation.params.get("role", "folder")))
+    sql = (
+        "SELECT any_value(t.text ORDER BY t.text) AS value FROM base_pairs p JOIN base_texts t USING (text_id) "
+        f"SEMI JOIN (SELECT media_id FROM base_media WHERE present AND kept IS NOT false) m USING (media_id) "
+        f"WHERE p.role = {role} AND p.present GROUP BY p.media_id"
+    )
+    return _largest(expectation, place, sql)
+
+
+def _noise_rate(expectation: Expectation, place: Place) -> Measured:
+    """Upper end of the interval of the share of pairs whose text does not belong."""
+    return _of_study(place, "noise_rate_high")
+
+
+def _noise_interval(expectation: Expectation, place: Place) -> Measured:
+    """Width of that interval."""
+    return _of_study(place, "noise_rate_high - noise_rate_low")
+
+
+def _novelty(expectation: Expectation, place: Place) -> Measured:
+    """Distinct written texts that no source has, to kept pairs with written texts. Case does not count."""
+    if "texts" not in place.tables or "pairs" not in place.tables:
+        return Measured(None, said="there are no texts")
+    written = (
+        "SELECT lower(t.text) AS text FROM base_pairs p JOIN base_texts t USING (text_id) "
+        "WHERE t.origin = 'synthetic' AND p.present AND p.kept IS NOT false"
+    )
+    known = "SELECT lower(text) AS text FROM base_texts WHERE origin <> 'synthetic' AND present"
+    ((rows,),) = place.bench.rows(f"SELECT count(*) FROM ({written})")
+    if few := _few(expectation, rows):
+        return few
+    ((new,),) = place.bench.rows(
+        f"SELECT count(*) FROM (SELECT DISTINCT text FROM ({written}) EXCEPT {known})"
+    )
+    return Measured(new / rows, rows, said=f"{new:,} texts in {rows:,} pairs")
+
+
+def _score_drift(expectation: Expectation, place: Place) -> Measured:
+    """Largest Kolmogorov-Smirnov distance of any scorer between the two snapshots, over what is present in each."""
+    if "scores" not in place.before:
+        return Measured(None, said="there is no snapshot before to compare with")
+    at_least = int(expectation.params.get("min_rows", 2))
+    sides = " UNION ALL ".join(
+        f"SELECT method || ' ' || params_digest AS scorer, subject, value, {new} AS new FROM {side}_scores s "
+        f"WHERE value IS NOT NULL AND NOT isnan(value) AND ({_present(side, tables)})"
+        for side, new, tables in (("base", 1, place.tables), ("was", 0, place.before))
+    )
+    found = place.bench.rows(
+        f"""
+        WITH counted AS (
+          SELECT subject, scorer, value, sum(new) AS n, sum(1 - new) AS o FROM ({sides}) GROUP BY ALL
+        ), summed AS (
+          SELECT subject, scorer, sum(n) OVER upto AS n, sum(o) OVER upto AS o, sum(n) OVER whole AS ns,
+                 sum(o) OVER whole AS os
+          FROM counted
+          WINDOW upto AS (PARTITION BY subject, scorer ORDER BY value), whole AS (PARTITION BY subject, scorer)
+        )
+        SELECT max(abs(n / ns - o / os)) AS distance, max(ns + os), split_part(scorer, ' ', 1) FROM summed
+        WHERE ns >= {at_least} AND os >= {at_least} GROUP BY subject, scorer ORDER BY 1 DESC, 3 LIMIT 1
+        """
+    )
+    if not found:
+        return Measured(None, said=f"no scorer has {at_least} values in both snapshots")
+    ((distance, rows, scorer),) = found
+    return Measured(float(distance), int(rows), said=f"most: {scorer}")
+
+
+def _mix_drift(expectation: Expectation, place: Place) -> Measured:
+    """Total variation distance between a column's mixes in the two snapshots."""
+    if place.table not in place.before:
+        return Measured(None, said="there is no snapshot before to compare with")
+    column, among = _quoted(expectation.column), _among(expectation)
+    sides = " UNION ALL ".join(
+        f"SELECT {column} AS value, {new} AS new FROM {side}_{place.table} WHERE {column} IS NOT NULL AND {among}"
+        for side, new in (("base", 1), ("was", 0))
+    )
+    found = place.bench.rows(f"SELECT value, sum(new), sum(1 - new) FROM ({sides}) GROUP BY 1 ORDER BY 1")
+    now, was = (int(sum(row[side] for row in found)) for side in (1, 2))
+    if few := _few(expectation, min(now, was)):
+        return few
+    gaps = {str(value): float(n) / now - float(o) / was for value, n, o in found}
+    most = max(gaps, key=lambda value: (abs(gaps[value]), value))
+    return Measured(sum(map(abs, gaps.values())) / 2, now + was, said=f"most: {most[:60]} {gaps[most]:+.1%}")
+
+
+MEASURES: dict[str, Callable[[Expectation, Place], Measured]] = {
+    "columns": _columns,
+    "count": _count,
+    "exists-in": _exists_in,
+    "folder-balance": _folder_balance,
+    "largest-share": _largest_share,
+    "median": _median,
+    "mix-drift": _mix_drift,
+    "noise-interval": _noise_interval,
+    "noise-rate": _noise_rate,
+    "none-where": _none_where,
+    "novelty": _novelty,
+    "score-drift": _score_drift,
+    "share-where": _share_where,
+    "unique": _unique,
+}
+KEYS = {"media": "media_id", "texts": "text_id", "pairs": "pair_id"}
+_SUBJECTS = {"media": "media", "text": "texts", "pair": "pairs"}
+
+
+def _present(side: str, tables: frozenset[str]) -> str:
+    """Return the condition that a score's subject is present."""
+    conditions = [
+        f"(s.subject = '{subject}' AND s.subject_id IN (SELECT {KEYS[table]} FROM {side}_{table} WHERE present))"
+        for subject, table in _SUBJECTS.items()
+        if table in tables
+    ]
+    return " OR ".join(conditions) or "false"
+
+
+def _counted(place: Place, rows: int, sql: str) -> Measured:
+    ((unexpected,),) = place.bench.rows(f"SELECT count(*) FROM ({sql})")
+    ids = (
+        place.bench.rows(f"SELECT row_id::VARCHAR FROM ({sql}) ORDER BY 1 LIMIT {IDS}") if unexpected else []
+    )
+    return _share(rows, unexpected, [each for (each,) in ids])
+
+
+def _largest(expectation: Expectation, place: Place, sql: str) -> Measured:
+    found = place.bench.rows(
+        f"SELECT value::VARCHAR, n, (sum(n) OVER ())::BIGINT FROM (SELECT value, count(*) AS n FROM ({sql}) GROUP BY 1) "
+        "ORDER BY 2 DESC, 1 LIMIT 1"
+    )
+    if not found:
+        return _few(expectation, 0) or Measured(None, said="no row has one")
+    ((value, n, rows),) = found
+    return _few(expectation, rows) or Measured(n / rows, rows, said=f"{str(value)[:60]}: {n:,} of {rows:,}")
+
+
+def _of_study(place: Place, number: str) -> Measured:
+    found = place.bench.rows(
+        f"SELECT {number}, pairs, noise_rate, noise_rate_low, noise_rate_high FROM base_divisions WHERE active"
+    )
+    if not found:
+        return Measured(None, said="no study of the pairs is active")
+    value, pairs, rate, low, high = max(found, key=lambda row: -1.0 if row[0] is None else row[0])
+    if value is None:
+        return Measured(None, said="the study cannot tell")
+    return Measured(float(value), int(pairs), said=f"{rate:.1%}, 95 % interval {low:.1%} to {high:.1%}")
+
+
+def _share(rows: int, unexpected: int, offending: list[str]) -> Measured:
+    if not rows:
+        return Measured(None, said="there are no rows")
+    return Measured(unexpected / rows, rows, int(unexpected), tuple(offending))
+
+
+def _few(expectation: Expectation, rows: int) -> Measured | None:
+    """Return that nothing is measured where rows are fewer than the check asks for."""
+    needed = max(1, int(expectation.params.get("min_rows", 1)))
+    return (
+        None if rows >= needed else Measured(None, rows, said=f"{rows:,} rows; it takes {needed:,} to tell")
+    )
+
+
+def _among(expectation: Expectation) -> str:
+    return f"({expectation.params.get('among') or 'true'})"
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

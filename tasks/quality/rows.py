@@ -1,0 +1,146 @@
+"""Check rows one by one, a shard of a table at a time. Runs in the driver or in a worker."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import lance
+import pyarrow as pa
+
+from schemas.quality import OF_ROWS, Expectation
+from tasks.run import ShardReport, cpu_seconds
+
+SHARD_ROWS = 1 << 18
+BATCH_ROWS = 1 << 16  # rows in memory at once
+BATCH_VECTORS = 1 << 12  # of rows that hold vectors
+IDS = 20  # offending rows that are remembered
+
+
+@dataclass(frozen=True)
+class RowShard:
+    """Rows of one version of a table, and what they are expected to be.
+
+    Args:
+        uri: Where the table is.
+        version: Its version.
+        key: Column that identifies a row.
+        expectations: Checks of single rows.
+        start: First row.
+        rows: How many.
+        storage_options: What Lance needs on an object store.
+    """
+
+    uri: str
+    version: int
+    key: str
+    expectations: tuple[Expectation, ...]
+    start: int
+    rows: int
+    storage_options: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What was found of rows. Tallies of parts of a table add up to that of the table.
+
+    Args:
+        rows: Rows looked at, without nulls where nulls do not count.
+        unexpected: Rows that failed.
+        offending: Ids of the first of them.
+        raised: What went wrong where rows could not be looked at; "" if nothing did.
+    """
+
+    rows: int = 0
+    unexpected: int = 0
+    offending: tuple[str, ...] = ()
+    raised: str = ""
+
+    def __add__(self, other: "Tally") -> "Tally":
+        """Return the tally of both parts, this one first."""
+        return Tally(
+            self.rows + other.rows,
+            self.unexpected + other.unexpected,
+            (*self.offending, *other.offending)[:IDS],
+            self.raised or other.raised,
+        )
+
+
+@dataclass(frozen=True)
+class ShardTally:
+    """The tallies of a shard by name of the expectation, and what they cost."""
+
+    shard: RowShard
+    tallies: dict[str, Tally] = field(default_factory=dict)
+    cost: ShardReport = field(default_factory=ShardReport)
+
+
+def shards_of(
+    dataset: lance.LanceDataset, key: str, suite: Sequence[Expectation], options: Mapping[str, str] | None
+) -> list[RowShard]:
+    """Return the shards of a table; none where nothing is expected of single rows."""
+    wanted = tuple(each for each in suite if each.check in OF_ROWS)
+    count = dataset.count_rows() if wanted else 0
+    return [
+        RowShard(dataset.uri, dataset.version, key, wanted, start, min(SHARD_ROWS, count - start), options)
+        for start in range(0, count, SHARD_ROWS)
+    ]
+
+
+def check_shard(shard: RowShard) -> ShardTally:
+    """Return what was found of a shard's rows, reading them batch by batch."""
+    options = dict(shard.storage_options) if shard.storage_options else None
+    dataset = lance.dataset(shard.uri, version=shard.version, storage_options=options)
+    columns = sorted({shard.key, *(each.column for each in shard.expectations)} & set(dataset.schema.names))
+    has_vectors = any(pa.types.is_fixed_size_list(dataset.schema.field(name).type) for name in columns)
+    size = BATCH_VECTORS if has_vectors else BATCH_ROWS
+    with cpu_seconds() as cpu:
+        try:
+            batches = dataset.to_batches(
+                columns=columns, offset=shard.start, limit=shard.rows, batch_size=size, batch_readahead=1
+            )
+            tallies = check_batches(batches, shard.key, shard.expectations)
+        except (
+            OSError,
+            ValueError,
+        ) as error:  # rows that cannot be read: Arrow's and Lance's errors are such
+            raised = Tally(raised=f"{type(error).__name__}: {' '.join(str(error).split())}"[:500])
+            tallies = {each.name: raised for each in shard.expectations}
+    return ShardTally(shard, tallies, ShardReport(items=shard.rows, cpu_s=cpu[0]))
+
+
+def check_batches(
+    batches: Iterator[pa.RecordBatch], key: str, expectations: Sequence[Expectation]
+) -> dict[str, Tally]:
+    """Return {name: what was found} of rows in batches."""
+    from tasks.quality import expectations as gx
+
+    definition = gx.batches()
+    found = {each.name: Tally() for each in expectations}
+    for batch in batches:
+        if not len(batch):
+            continue
+        suite = [gx.of_column(each, dimension=_width(batch, each.column)) for each in expectations]
+        for result in gx.validated(definition, batch.to_pandas(), suite, key):
+            name = result.expectation_config.meta["name"]
+            found[name] += _tally(result, key, gx.exception_of(result))
+    return found
+
+
+def _tally(result: Any, key: str, raised: str) -> Tally:
+    """Read a result. Of an offending row only its id is taken: values may be pixels or vectors."""
+    if raised:
+        return Tally(raised=raised)
+    said = result.result
+    ids = tuple(
+        row[key] for row in (said.get("unexpected_index_list") or ())[:IDS] if isinstance(row[key], str)
+    )
+    return Tally(
+        int(said["element_count"]) - int(said.get("missing_count") or 0), int(said["unexpected_count"]), ids
+    )
+
+
+def _width(batch: pa.RecordBatch, column: str) -> int | None:
+    if column not in batch.schema.names:
+        return None
+    kind = batch.schema.field(column).type
+    return kind.list_size if pa.types.is_fixed_size_list(kind) else None
