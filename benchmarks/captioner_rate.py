@@ -4,7 +4,8 @@ For each that has a model of its own: media a second through the captioner, as a
 same inputs, prepared beforehand, in the same batches. Both take turns (A B A B) on one thread, in CPU seconds.
 
 labels         EfficientNet-Lite0, batches of one, on drawn pictures
-prefix         its decoder, trained here for two epochs on made-up captions; vectors of 768 numbers
+prefix         its linear map and its decoder, trained here for two epochs: on the titles and keywords of the demo corpus, and
+               on made-up captions of eight things in eight colours, whose decoder knows few words; vectors of 768 numbers
 hf-vision2seq  BLIP with random weights, in the sizes given; speed does not depend on what weights say. Every text is as long
                as `--tokens` allows, since random weights seldom come to an end.
 
@@ -12,17 +13,18 @@ hf-vision2seq  BLIP with random weights, in the sizes given; speed does not depe
 """
 
 import argparse
+import json
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.measure import machine, table
-from tasks.captioners import _bridge
-from tasks.captioners._beams import write
+from tasks.captioners._beams import Written
+from tasks.captioners._bridge import Bridged, Plan
 from tasks.captioners.contract import Corpus, Known, Medium
 from tasks.captioners.hf_vision2seq import HfVision2Seq
 from tasks.captioners.labels import Labels
@@ -30,6 +32,7 @@ from tasks.captioners.prefix import Prefix
 from tasks.encoders import _lite_features
 
 Work = Callable[[], object]
+DEMO = Path(__file__).parents[1] / "tasks" / "corpora" / "demo"
 THINGS = ("dog", "cat", "boat", "house", "tree", "car", "bird", "lamp")
 COLOURS = ("red", "green", "blue", "brown", "small", "old", "young", "grey")
 
@@ -56,16 +59,25 @@ def of_labels(count: int) -> tuple[Work, Work]:
     return lambda: Labels()(media), lambda: [_lite_features._look(view) for view in views]
 
 
-def of_prefix(count: int) -> tuple[Work, Work]:
-    """Return the captioner's work and the decoder's alone, on the same vectors in the same blocks."""
+def made_up() -> list[str]:
+    """Return 480 captions of few words."""
+    return [f"a {COLOURS[n % 8]} {THINGS[n // 8 % 8]} beside a {THINGS[n // 64 % 8]}" for n in range(480)]
+
+
+def of_demo() -> list[str]:
+    """Return the titles and keywords of the demo corpus."""
+    lines = (DEMO / "manifest.jsonl").read_text().splitlines()
+    said = (text for line in lines for text in json.loads(line)["texts"])
+    return [text["text"] for text in said if text["role"] in ("title", "keywords")]
+
+
+def of_prefix(count: int, lines: Sequence[str]) -> tuple[Work, Work]:
+    """Return the captioner's work and that of map and decoder alone, on the same vectors in the same blocks."""
     draw = np.random.default_rng(0)
-    vectors = draw.normal(size=(480, 768)).astype(np.float32)
+    vectors = draw.normal(size=(len(lines), 768)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    texts = tuple(
-        Known(f"t{n}", f"a {COLOURS[n % 8]} {THINGS[n // 8 % 8]} beside a {THINGS[n // 64 % 8]}", "en")
-        for n in range(480)
-    )
-    rows = np.arange(480)
+    texts = tuple(Known(f"t{n}", line, "en") for n, line in enumerate(lines))
+    rows = np.arange(len(lines))
     corpus = Corpus(
         tuple(f"c{n}" for n in rows),
         vectors,
@@ -77,19 +89,18 @@ def of_prefix(count: int) -> tuple[Work, Work]:
     captioner = Prefix(epochs=2, reading=2).learn(corpus)
     found = draw.normal(size=(count, 768)).astype(np.float32)
     media = [Medium(f"m{n}", np.zeros((1, 1, 3), np.uint8), one) for n, one in enumerate(found)]
-    asked: list[tuple[object, object, int]] = []
-    whole = _bridge.write
+    asked: list[tuple[Bridged, NDArray[np.float32], Plan, int]] = []
+    whole = Bridged.write
 
-    def watched(decoder, prefix, **given):  # type: ignore[no-untyped-def]
-        asked.append((decoder, prefix, given["longest"]))
-        return whole(decoder, prefix, **given)
+    def watched(bridged: Bridged, block: NDArray[np.float32], plan: Plan, *, beams: int) -> list[Written]:
+        asked.append((bridged, block, plan, beams))
+        return whole(bridged, block, plan, beams=beams)
 
-    _bridge.write = watched  # type: ignore[assignment]
+    Bridged.write = watched  # type: ignore[method-assign]
     captioner(media)
-    _bridge.write = whole
+    Bridged.write = whole  # type: ignore[method-assign]
     return lambda: captioner(media), lambda: [
-        write(decoder, prefix, beams=1, longest=longest)  # type: ignore[arg-type]
-        for decoder, prefix, longest in asked
+        bridged.write(block, plan, beams=beams) for bridged, block, plan, beams in asked
     ]
 
 
@@ -165,7 +176,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name, count, (ours, bare) in (
             ("labels", 48, of_labels(48)),
-            ("prefix", 960, of_prefix(960)),
+            ("prefix, learnt from the demo corpus", 960, of_prefix(960, of_demo())),
+            ("prefix, learnt from captions of few words", 960, of_prefix(960, made_up())),
             (
                 f"hf-vision2seq, {args.layers} layers",
                 16,

@@ -24,6 +24,7 @@ def curate(recipe: CurationRecipe, lake: str | None = None, replay: tuple[str, .
         if job.is_unchanged(planned):
             return show.show(job, publish.unchanged(job))
         inspected = ingest.inspect(job, planned)
+        embed.get_ready(job)
         merged = merge.merge(job, inspected)
         screened = screen.screen(job, merged)
         decided = decide.items(job, screened)

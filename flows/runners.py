@@ -5,14 +5,14 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from flows.ephemeral import guard
 from schemas.errors import ServiceError
 from schemas.settings import Settings
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, Future
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -43,6 +43,7 @@ class DaskWorkers:
         self._settings = settings
         self._stack = stack
         self._client: Client | None = None
+        self._begun: list[Future[Any]] = []
         self.start_s = 0.0
 
     def map(
@@ -71,6 +72,34 @@ class DaskWorkers:
         for done, result in enumerate(results, 1):
             report(label, done, len(shards))
             yield result
+
+    def begin(self, function: Callable[[], R], *, gpu: bool = False) -> None:
+        """Have each worker that is up call a function while the driver goes on: what takes long to open is open when needed.
+
+        Nothing happens where no worker is up. `begun` gives what the calls returned.
+
+        Args:
+            function: Importable on the workers.
+            gpu: Only on workers with a GPU slot, where the cluster has any.
+        """
+        if self._client is None:
+            return
+        workers = self._client.scheduler_info(n_workers=-1)["workers"]
+        slots = {
+            address: worker for address, worker in workers.items() if gpu and "GPU" in worker["resources"]
+        }
+        self._begun += [
+            self._client.submit(
+                function, pure=False, workers=[address], resources={"GPU": 1} if slots else None, retries=0
+            )
+            for address in slots or workers
+        ]
+
+    def begun(self) -> list[Any]:
+        """Return what the calls of `begin` returned, each once; calls that have not ended, or failed, say nothing."""
+        found = [future.result() for future in self._begun if future.status == "finished"]
+        self._begun = [future for future in self._begun if future.status == "pending"]
+        return found
 
     def _spread(self, function: Callable[[T], R], shards: Sequence[T], gpu: bool) -> Iterator[R]:
         from distributed import CancelledError, as_completed

@@ -69,9 +69,7 @@ def session(
             try:
                 yield job, writer
             except Exception as error:
-                with suppress(
-                    Exception
-                ):  # where a disk is full or a store is gone, that cannot be written down either
+                with suppress(Exception):  # a full disk or a lost store takes no record either
                     publish.record(job, None, message=f"{type(error).__name__}: {error}"[:2000])
                 if not isinstance(error, LakeBusy) and is_overtaken(writer):
                     raise Overtaken(

@@ -157,6 +157,9 @@ PAIRS = TableSpec(
     derived=frozenset({"run_id"}),
 )
 
+# The method under which `scores` has what a study of correspondence says of a pair, P(true), whoever its scorer is.
+CONSENSUS = "consensus"
+
 # Long: the eightieth scorer changes no schema.
 SCORES = TableSpec(
     "scores",

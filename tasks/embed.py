@@ -16,7 +16,7 @@ from tasks.decide import Decided, decided_bench
 from tasks.encoders import ENCODERS
 from tasks.encoders.identity import identity
 from tasks.run import Job, Run, Step
-from tasks.shards.embed import encode_shard
+from tasks.shards.embed import encode_shard, open_encoder
 
 PARTS = 4  # of a shard of the recipe: encoding is slow, and few large shards leave workers idle at the end
 TEXTS_PER_PICTURE = 4  # a text costs about a sixth of a picture; keeps shards of both alike in time
@@ -73,6 +73,12 @@ class Further:
     paths: tuple[str, ...]
 
 
+def get_ready(job: Job) -> None:
+    """Have workers that are up open the encoder while the driver decides what is kept."""
+    if job.run.encoder is not None:
+        job.workers.begin(partial(open_encoder, job.run), gpu=True)
+
+
 @task(cache_policy=NO_CACHE)
 def encode(job: Job, decided: Decided) -> Embedded:
     """Encode what is kept and has no vector of this encoder yet."""
@@ -92,6 +98,8 @@ def encode(job: Job, decided: Decided) -> Embedded:
     ]
     with job.ledger.step("embed") as step, decided_bench(run, decided) as bench:
         paths = _encoded(run, job, step, bench)
+        for report in job.workers.begun():
+            step.add(report)
     found = []
     for other, side in zip(others, ("media", "text"), strict=False):
         with (

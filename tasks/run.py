@@ -283,6 +283,14 @@ class Workers(Protocol):
         """Yield a result per shard, as they finish. Nothing is started when there are no shards."""
         ...
 
+    def begin(self, function: Callable[[], R], *, gpu: bool = False) -> None:
+        """Have each worker that is up call a function while the driver goes on."""
+        ...
+
+    def begun(self) -> list[Any]:
+        """Return what the calls of `begin` returned so far, each once."""
+        ...
+
 
 class Plan(Protocol):
     """What a plan says of its size."""

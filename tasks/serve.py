@@ -12,6 +12,7 @@ from schemas.digests import key, params_digest
 from schemas.recipes import CaptionRecipe
 from schemas.tables import (
     CAPTIONS,
+    CONSENSUS,
     DECISIONS,
     DIVISIONS,
     MEDIA,
@@ -57,7 +58,7 @@ def commit(job: Job, asked: Asked, writer: Writer) -> Snapshot:
         bench.con.register("pair_ids", _pair_ids(bench))
         bench.execute(_STATE.format(rule=RULE))
         bench.con.register("uses", _uses(run.recipe))
-        bench.execute(_SERVED_VIEW)
+        bench.execute(_SERVED_VIEW.format(consensus=CONSENSUS))
         step.count("accepted", _count(bench, "final WHERE status = 'accepted'"))
         step.count("refused", _count(bench, "final WHERE status = 'refused'"))
         tables: list[tuple[TableSpec, str]] = [
@@ -124,7 +125,7 @@ _SERVED_VIEW = """
 CREATE TEMP VIEW candidates AS
 WITH study AS (
   SELECT s.subject_id, s.value FROM base_scores s JOIN base_divisions d
-  ON d.active AND d.separable AND s.method = d.scorer AND s.inputs = d.rule_digest WHERE s.subject = 'pair'
+  ON d.active AND d.separable AND s.method = '{consensus}' AND s.inputs = d.rule_digest WHERE s.subject = 'pair'
 ), assessed AS (
   SELECT subject_id, avg(value) AS value FROM (
     SELECT subject_id, method, value FROM staged_scores UNION ALL

@@ -14,7 +14,7 @@ from prefect.cache_policies import NO_CACHE
 from schemas.batch import PairBatch
 from schemas.errors import DataError
 from schemas.recipes import MethodRef, TrainRecipe
-from schemas.tables import CONTENT
+from schemas.tables import CONSENSUS, CONTENT
 from storage import checkpoints
 from storage.lake import Lake
 from storage.versions import Snapshot
@@ -38,7 +38,7 @@ SELECT p.pair_id, p.media_id, p.text_id, coalesce(m.cluster_id, p.media_id) AS c
        coalesce(s.value, 1)::FLOAT AS clean, coalesce(v.said, -1)::TINYINT AS verdict
 FROM pairs p JOIN media m USING (media_id) JOIN texts t USING (text_id)
 LEFT JOIN (SELECT s.subject_id, s.value FROM scores s
-           JOIN divisions d ON d.active AND d.separable AND s.method = d.scorer AND s.inputs = d.rule_digest
+           JOIN divisions d ON d.active AND d.separable AND s.method = '{consensus}' AND s.inputs = d.rule_digest
            WHERE s.subject = 'pair') s ON s.subject_id = p.pair_id
 LEFT JOIN (SELECT subject_id, CASE verdict WHEN 'keep' THEN 1 ELSE 0 END AS said FROM verdicts
            WHERE active AND subject = 'pair') v ON v.subject_id = p.pair_id
@@ -51,7 +51,7 @@ _COLUMNS = {
     "media": ["media_id", "cluster_id", "kept"],
     "texts": ["text_id", "kept"],
     "scores": ["subject", "subject_id", "method", "inputs", "value"],
-    "divisions": ["scorer", "rule_digest", "separable", "active"],
+    "divisions": ["rule_digest", "separable", "active"],
     "verdicts": ["subject", "subject_id", "verdict", "active"],
 }
 
@@ -207,6 +207,7 @@ def _recall(media: NDArray[np.float32], text: NDArray[np.float32], test: PairBat
 def _pairs(lake: Lake, snapshot: Snapshot, recipe: TrainRecipe) -> pa.Table:
     roles = ", ".join("'" + role.replace("'", "''") + "'" for role in recipe.roles)
     sql = _PAIRS.format(
+        consensus=CONSENSUS,
         roles=f"p.role IN ({roles})" if roles else "true",
         doubted="false" if recipe.noisy == "drop" else "true",
     )

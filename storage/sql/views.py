@@ -10,11 +10,10 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from schemas.tables import EMBEDDINGS_PREFIX, TAGS
+from schemas.tables import CONSENSUS, EMBEDDINGS_PREFIX, TAGS
 
 # How the study of correspondence names its classes; `tasks.correspond.RULES` makes them.
 NOISY, DISPUTED = "correspondence: noisy", "correspondence: disputed"
-CONSENSUS = "consensus"
 SUBJECTS = {"media": "media", "texts": "text", "pairs": "pair"}
 KEYS = {"media": "media_id", "texts": "text_id", "pairs": "pair_id"}
 HIDDEN = frozenset({"thumbnail"})  # shown where it is named, not by *

@@ -24,6 +24,7 @@ from tasks.captioners._decoder import (
 from tasks.filters._words import words
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
     from torch import Tensor
     from transformers import GPT2LMHeadModel
 
@@ -140,7 +141,7 @@ class Bridged:
                 f"the stored map is {arrays['weight'].shape} but {plan.prefix_tokens} prefix tokens of width "
                 f"{plan.width} need {wide} columns; build the captioner with the parameters it learnt by"
             )
-        decoder, tokenizer = found.open(plan), from_array(arrays["tokenizer"])
+        decoder, tokenizer = found.open(plan)
         if tokenizer.get_vocab_size() != decoder.config.vocab_size:
             raise ValueError(
                 f"the stored tokenizer has {tokenizer.get_vocab_size()} tokens but the decoder "
@@ -165,20 +166,21 @@ class Bridged:
     def __setstate__(self, state: dict[str, Any]) -> None:
         object.__setattr__(self, "arrays", state["arrays"])
 
-    def open(self, plan: Plan) -> "GPT2LMHeadModel":
-        """Return the decoder, opened once."""
+    def open(self, plan: Plan) -> "tuple[GPT2LMHeadModel, Tokenizer]":
+        """Return decoder and tokenizer, opened once."""
         if self.__dict__.get("_opened", (None,))[0] != plan:
             object.__setattr__(self, "_opened", (plan, self._open(plan)))
-        decoder: GPT2LMHeadModel = self.__dict__["_opened"][1]
-        return decoder
+        opened: tuple[GPT2LMHeadModel, Tokenizer] = self.__dict__["_opened"][1]
+        return opened
 
-    def _open(self, plan: Plan) -> "GPT2LMHeadModel":
+    def _open(self, plan: Plan) -> "tuple[GPT2LMHeadModel, Tokenizer]":
         weights = {
             name.removeprefix(_DECODER): array
             for name, array in self.arrays.items()
             if name.startswith(_DECODER)
         }
-        return open_decoder(_shape(plan, len(weights["transformer.wte.weight"])), weights)
+        shape = _shape(plan, len(weights["transformer.wte.weight"]))
+        return open_decoder(shape, weights), from_array(self.arrays["tokenizer"])
 
     def say(self, vectors: NDArray[np.float32], plan: Plan, *, beams: int) -> list[Said]:
         """Return what each medium is said to show.
@@ -188,34 +190,41 @@ class Bridged:
             plan: What it was learnt by.
             beams: Texts kept side by side.
         """
-        import torch
-
-        tokenizer, decoder = from_array(self.arrays["tokenizer"]), self.open(plan)
-        weight, bias = (torch.from_numpy(self.arrays[name]) for name in ("weight", "bias"))
-        temperature = self.numbers["temperature"]
+        _, tokenizer = self.open(plan)
         said: list[Said] = []
         for start in range(0, len(vectors), _TOGETHER):
             block = np.zeros((_TOGETHER, self.dim), np.float32)
             rows = vectors[start : start + _TOGETHER]
             block[: len(rows)] = rows
-            scaled = torch.from_numpy((block - self.arrays["mean"]) @ self.arrays["basis"])
-            with torch.inference_mode():
-                prefix = (scaled @ weight + bias).view(_TOGETHER, plan.prefix_tokens, plan.width)
-            written = write(decoder, prefix, beams=beams, longest=plan.longest, temperature=temperature)
-            if beams > 1:  # what is kept of each beam on the way is not its own probability
-                tokens = _as_rows(written, plan.longest)
-                logits = _logits(decoder, tokens, prefix, plan)
-                sure = _probabilities(logits, tokens, np.array([temperature]))[0]
-                written = [text._replace(share=float(one)) for text, one in zip(written, sure, strict=True)]
             said += [
                 Said(
                     to_text(tokenizer, text.tokens, ended=text.ended),
                     text.share,
                     len(text.tokens) + text.ended,
                 )
-                for text in written[: len(rows)]
+                for text in self.write(block, plan, beams=beams)[: len(rows)]
             ]
         return said
+
+    def write(self, block: NDArray[np.float32], plan: Plan, *, beams: int) -> list[Written]:
+        """Return what map and decoder write behind each vector; takes what `say` takes."""
+        import torch
+
+        decoder, _ = self.open(plan)
+        weight, bias = (torch.from_numpy(self.arrays[name]) for name in ("weight", "bias"))
+        temperature = self.numbers["temperature"]
+        with torch.inference_mode():
+            scaled = torch.from_numpy((block - self.arrays["mean"]) @ self.arrays["basis"])
+            prefix = (scaled @ weight + bias).view(len(block), plan.prefix_tokens, plan.width)
+        written = write(decoder, prefix, beams=beams, longest=plan.longest, temperature=temperature)
+        if beams == 1:
+            return written
+        tokens = _as_rows(
+            written, plan.longest
+        )  # what is kept of each beam on the way is not its own probability
+        logits = _logits(decoder, tokens, prefix, plan)
+        sure = _probabilities(logits, tokens, np.array([temperature]))[0]
+        return [text._replace(share=float(one)) for text, one in zip(written, sure, strict=True)]
 
 
 def learn_bridge(lesson: Lesson, plan: Plan, rng: np.random.Generator) -> Bridged:

@@ -117,10 +117,11 @@ def drafted(
     line = one_line(written)
     if not line:
         return Failure("empty", "the model wrote nothing", dict(cost))
-    if not any(character.isalpha() for character in line):
+    if not line[0].isalpha() and not any(character.isalpha() for character in line):
         return Failure("not-text", message_of(f"no letter in {line[:80]!r}"), dict(cost))
-    text, odd = cut(line), sorted({*suspicions(line), *suspicious})
-    facts = dict(facts)
+    text, odd, facts = cut(line), suspicions(line), dict(facts)
+    if suspicious:
+        odd = sorted({*odd, *suspicious})
     if text != line or len(written) > LOOKED_AT_CHARS:
         facts["cut"] = True
     if odd:

@@ -13,6 +13,7 @@ from schemas.batch import PairBatch
 from schemas.errors import DataError
 from schemas.recipes import MethodRef
 from schemas.source import Source
+from schemas.tables import CONSENSUS
 from tasks.catalog import build
 from tasks.noise._vectors import require_finite
 
@@ -108,7 +109,7 @@ class Consensus:
         ValueError: A parameter is out of range.
     """
 
-    name: ClassVar[str] = "consensus"
+    name: ClassVar[str] = CONSENSUS
     source: ClassVar[Source] = Source(
         title="Learning Classifiers from Only Positive and Unlabeled Data",
         authors="Elkan and Noto",

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,6 +18,7 @@ from storage import rows
 from tasks.run import Run, ShardReport, cpu_seconds
 
 UNIT = 1e-2  # half-precision encoders normalise to three digits
+BLANK: dict[str, Any] = {"text": "a", "image": np.full((64, 64, 3), 255, np.uint8)}
 CHUNK = 32  # items decoded ahead while the encoder works on the chunk before
 
 
@@ -33,6 +35,18 @@ def encode_shard(run: Run, unit: tuple[str, str]) -> ShardReport:
         run.staging.write(table, "embedded", f"{name}.arrow")
     gpu = time.perf_counter() - start if _on_gpu() else 0.0
     return ShardReport({side: len(shard)}, len(shard), cpu[0], gpu, shard.nbytes, table.nbytes)
+
+
+def open_encoder(run: Run) -> ShardReport:
+    """Encode next to nothing, so that the weights are open when the first shard comes. Runs in a worker.
+
+    What cannot be opened is not told here: the first shard will say it.
+    """
+    with cpu_seconds() as cpu, suppress(Exception):
+        encoder = run.build_encoder()
+        for modality in sorted(encoder.modalities & BLANK.keys()):
+            encoder([BLANK[modality]])
+    return ShardReport(cpu_s=cpu[0])
 
 
 T = TypeVar("T")

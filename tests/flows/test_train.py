@@ -72,15 +72,16 @@ def test_doubted_pairs_count_by_their_probability_where_the_recipe_says_so(curat
     pairs = curated.read("pairs").to_pylist()
     doubted = {row["pair_id"] for number, row in enumerate(pairs) if number % 2}
     division = dict.fromkeys(DIVISIONS.schema.names) | {
-        "division_id": "d", "scorer": "consensus", "rule_digest": "r", "separable": True, "active": True,
+        "division_id": "d", "scorer": "margin", "rule_digest": "r", "separable": True, "active": True,
     }  # fmt: skip
     scores = [
         dict.fromkeys(SCORES.schema.names)
         | {
-            "score_id": f"s{pair_id}", "subject": "pair", "subject_id": pair_id, "method": "consensus",
-            "inputs": "r", "value": 0.1 if pair_id in doubted else 0.9,
+            "score_id": f"{method}{pair_id}", "subject": "pair", "subject_id": pair_id, "method": method,
+            "inputs": "r", "value": value,
         }
         for pair_id in (row["pair_id"] for row in pairs)
+        for method, value in (("consensus", 0.1 if pair_id in doubted else 0.9), ("margin", 7.0))  # the scorer's own
     ]  # fmt: skip
     for row in pairs:
         row.pop("row_digest")
