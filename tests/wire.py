@@ -19,6 +19,7 @@ class Wire:
 
     def __init__(self, target: tuple[str, int], host: str = "127.0.0.1") -> None:
         self.requests: list[str] = []  # "PUT /bucket/key", in order
+        self.passed = 0  # pieces of requests so far
         self.is_down = threading.Event()
         self._target = target
         self._cut: tuple[re.Pattern[str], bool, bool] | None = None
@@ -38,6 +39,11 @@ class Wire:
         """
         self._cut = re.compile(pattern), answered, stays
 
+    def cut(self) -> None:
+        """Cut now: open connections break and none is accepted, until `mend`."""
+        self.is_down.set()
+        self._hang_up()
+
     def mend(self) -> None:
         """Accept connections again."""
         self._cut = None
@@ -50,9 +56,8 @@ class Wire:
 
     def close(self) -> None:
         """Stop."""
-        self.is_down.set()
+        self.cut()
         self._socket.close()
-        self._hang_up()
 
     def _accept(self) -> None:
         while True:
@@ -90,6 +95,7 @@ class Wire:
             other.shutdown(socket.SHUT_WR)
 
     def _asked(self, data: bytes, lost: threading.Event) -> bool:
+        self.passed += 1
         for method, path in _LINE.findall(data):
             line = f"{method.decode()} {path.decode()}"
             with self._lock:

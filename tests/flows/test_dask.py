@@ -15,6 +15,8 @@ import pytest
 from distributed import Client, get_task_stream
 
 from flows.curate import curate
+from flows.runners import workers
+from schemas.settings import Settings
 from tests.conftest import write_picture
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_server")]
@@ -89,6 +91,26 @@ def test_a_local_cluster_gives_what_this_process_gives(inline, lake_dir, content
     until(lambda: started_since(before) == [], timeout_s=30)
 
 
+def test_what_is_begun_runs_once_on_each_worker_that_is_up():
+    found: list[int] = []
+    with workers(Settings(workers=2)) as pool:
+        pool.begin(os.getpid)
+        assert pool.begun() == []  # nobody is up
+        assert sorted(pool.map(str, range(4), label="up")) == ["0", "1", "2", "3"]
+        pool.begin(os.getpid)
+        until(lambda: len(found) >= 2 or found.extend(pool.begun()))
+        assert len(set(found)) == len(found) == 2 and os.getpid() not in found
+        pool.begin(broken)
+        pool.begin(os.getpid)
+        found.clear()
+        until(lambda: len(found) >= 2 or found.extend(pool.begun()))
+        assert len(found) == 2  # a call that failed says nothing, and nothing else fails of it
+
+
+def broken() -> None:
+    raise ValueError("it cannot be opened")
+
+
 def started_since(before: set[int]) -> list[str]:
     """Names of children that were not there before and belong to a cluster or a decoder."""
     mine = [child for child in psutil.Process().children(recursive=True) if child.pid not in before]
@@ -120,7 +142,7 @@ def test_encoding_runs_only_where_an_existing_cluster_has_a_gpu_slot(
     ran: dict[str, set[str]] = {}
     for task in stream.data:
         ran.setdefault(task["key"].split("-")[0], set()).add(task["worker"])
-    assert ran["encode_shard"] == {names["with-gpu"]}
+    assert ran["encode_shard"] == ran["open_encoder"] == {names["with-gpu"]}
     assert ran["inspect_shard"] == {names["plain"], names["with-gpu"]}
 
 

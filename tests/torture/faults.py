@@ -17,7 +17,7 @@ from storage import soundness
 from storage.lake import Lake
 from tests.flows.conftest import rows_of
 from tests.torture.nest import Started
-from tests.torture.wire import ObjectStore
+from tests.torture.object_store import ObjectStore
 from tests.torture.world import Case, Lost, World, once, until
 
 FAKETIME = (
