@@ -5,7 +5,7 @@ import re
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import fsspec
 
@@ -27,6 +27,7 @@ from tasks.sources._texts import Described, checked, decoded, described_json
 SIDECARS = (".json", ".txt")
 SIDECAR_MAX_BYTES = 1 << 20
 _NOTHING = Described()
+_PLAIN = _NOTHING.digest("")  # of most files, where there are many
 
 
 @dataclass(frozen=True)
@@ -153,8 +154,7 @@ class Folder:
         return replace(facts, texts=tuple(dict.fromkeys(texts))), "", ""
 
 
-@dataclass(frozen=True)
-class _Entry:
+class _Entry(NamedTuple):
     """One name in a folder: a "file", a "folder" to go into, or "refused" with a problem."""
 
     name: str
@@ -304,7 +304,7 @@ def _distinct(entries: Iterable[_Entry], prefix: str) -> list[_Entry]:
         while name in taken:  # a name with a lone byte, beside one that spells out its escape
             name += "~"
         taken.add(name)
-        named.append(replace(entry, locator=prefix + name))
+        named.append(entry._replace(locator=prefix + name))
     return sorted(named, key=lambda entry: entry.locator + "/" * (entry.kind == "folder"))
 
 
@@ -314,7 +314,7 @@ def _item(
     return Item(
         locator=locator,
         uri=uri,
-        fingerprint=f"{stamps}|{described.digest(problem)}",
+        fingerprint=f"{stamps}|{_PLAIN if described is _NOTHING and not problem else described.digest(problem)}",
         size_bytes=size,
         texts=described.texts,
         concept=described.concept,
