@@ -24,6 +24,7 @@ KIND = "bridge"  # what tells its checkpoint from that of a head
 SIDES: tuple[Side, ...] = ("media", "text")
 _STATES = {"media": (MEDIA, "media_id"), "text": (TEXTS, "text_id")}
 _FACTS = ("old", "new", "measured")
+_DEPTH = "text_to_media_r10"  # what a bridge must find as much of as the old encoder did
 _BACKGROUND = "background"
 _CROSSING = "crossing"
 
@@ -145,6 +146,26 @@ def serving(lake: Lake, snapshot: Snapshot, table: str, *, side: Side = "media")
         old, new = _bank(meta["old"]), _bank(meta["new"])
         if new.table == table and missing(lake, snapshot, old, new, side=side):
             return load(lake, one)
+    return None
+
+
+def successor(lake: Lake, snapshot: Snapshot, *, bridged: bool = False) -> str | None:
+    """Return the table of the encoder that a snapshot has gone over to; None where it has not.
+
+    Args:
+        lake: The lake.
+        snapshot: What is read.
+        bridged: Whether a bridge will do for media that its encoder has not seen, where on held-out pairs no less was
+            found over it than before; else it must have seen every one.
+    """
+    for meta in bridges(lake).values():
+        old, new = _bank(meta["old"]), _bank(meta["new"])
+        if old.table not in snapshot.versions or new.table not in snapshot.versions:
+            continue
+        before, over = (meta["measured"].get(which, {}).get(_DEPTH) for which in ("old", "cross"))
+        is_good = bridged and before is not None and over is not None and over >= before
+        if is_good or not missing(lake, snapshot, old, new):
+            return new.table
     return None
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from schemas.errors import DataError, NoSuchTable
 from schemas.ranking import Candidates, Search
 from schemas.tables import EMBEDDINGS_PREFIX
-from storage import exact, indexes, keyed
+from storage import bridges, exact, indexes, keyed
 from storage.exact import Ranked
 from storage.indexes import Index, Measured, Setting
 from storage.lake import Lake
@@ -68,13 +68,23 @@ def encoder_tables(lake: Lake, snapshot: Snapshot) -> list[EncoderTable]:
     return sorted(found, key=lambda entry: -entry.rows)
 
 
-def encoder_table(lake: Lake, snapshot: Snapshot, name: str | None = None) -> EncoderTable:
-    """Return an encoder's table by its own or its encoder's name; the largest by default.
+def encoder_table(
+    lake: Lake, snapshot: Snapshot, name: str | None = None, *, bridged: bool = False
+) -> EncoderTable:
+    """Return an encoder's table by its own or its encoder's name; by default the one gone over to last, else the largest.
+
+    Args:
+        lake: The lake.
+        snapshot: What is read.
+        name: Of the table or its encoder.
+        bridged: Whether a table that is still being filled will do by default, as the rest is found over a bridge.
 
     Raises:
         NoSuchTable: The snapshot has no such table.
     """
     found = encoder_tables(lake, snapshot)
+    if name is None and len(found) > 1:
+        name = bridges.successor(lake, snapshot, bridged=bridged)
     for entry in found:
         if name in (None, entry.table, entry.ref.get("name")):
             return entry

@@ -88,7 +88,7 @@ def find(
     entry = (
         None
         if words_alone and not encoder_tables(lake, snapshot)
-        else encoder_table(lake, snapshot, query.encoder)
+        else encoder_table(lake, snapshot, query.encoder, bridged=True)
     )
     wanted = query.k + query.offset
     closer = reranker is not None

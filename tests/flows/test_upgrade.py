@@ -9,13 +9,16 @@ import pytest
 from flows.curate import curate
 from flows.upgrade import upgrade
 from schemas.errors import DataError, InvalidParameter, NoSuchTable, UnknownMethod
+from schemas.ranking import Query
 from schemas.recipes import CurationRecipe, MethodRef, SourceRef
 from schemas.upgrade import UpgradeRecipe
 from storage import bridges
 from storage import lake as lakes
+from storage.search import encoder_table
 from tasks.bridges import Crossing
 from tasks.encoders import identity
 from tasks.encoders.hashing import Hashing
+from tasks.retrieval.find import find
 from tasks.search import search
 from tasks.upgrade import Standing, next_stop, report_standing
 from tests.conftest import write_picture
@@ -120,6 +123,35 @@ def test_search_goes_on_before_on_the_way_and_after(lake):
     assert bridges.serving(lake, since[-1], TABLE) is None
     assert len(search(lake, "blue flag", k=5, encoder=TABLE).hits) == 5
     assert len(search(lake, "blue flag", k=5, encoder="embeddings_hashing").hits) == 5
+
+
+def test_who_names_no_encoder_gets_the_one_gone_over_to(lake):
+    before = lake.head()
+    half = upgrade(RECIPE, lake.uri, steps=2).snapshot
+    (meta,) = bridges.bridges(lake).values()
+    said = meta["measured"]
+    is_good = said["cross"]["text_to_media_r10"] >= said["old"]["text_to_media_r10"]
+    after = upgrade(RECIPE, lake.uri).snapshot
+    for snapshot, alone, bridged in (
+        (before, "embeddings_hashing", "embeddings_hashing"),
+        (half, "embeddings_hashing", TABLE if is_good else "embeddings_hashing"),
+        (after, TABLE, TABLE),
+    ):
+        assert encoder_table(lake, snapshot).table == alone  # whole tables only: for maps, fits, neighbours
+        assert encoder_table(lake, snapshot, bridged=True).table == bridged
+        assert find(lake, Query(text="blue flag", k=5, at=snapshot.snapshot_id)).table == bridged
+        assert encoder_table(lake, snapshot, "embeddings_hashing").table == "embeddings_hashing"
+
+
+def test_a_bridge_that_finds_less_is_not_taken_unasked(lake, monkeypatch):
+    half = upgrade(RECIPE, lake.uri, steps=2).snapshot
+    (one,) = bridges.bridges(lake)
+    for cross, table in ((49.0, "embeddings_hashing"), (50.0, TABLE)):
+        meta = bridges.load(lake, one).meta | {
+            "measured": {"old": {"text_to_media_r10": 50.0}, "cross": {"text_to_media_r10": cross}}
+        }
+        monkeypatch.setattr(bridges, "bridges", lambda lake, meta=meta: {one: meta})
+        assert encoder_table(lake, half, bridged=True).table == table
 
 
 def test_at_none_it_is_the_crossing_and_at_all_the_new_vectors_alone(lake):
