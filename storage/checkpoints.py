@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from safetensors.numpy import save as to_bytes
 
 from schemas.errors import LakeError
 from storage.lake import Lake
+from storage.remembered import Remembered
 
 FOLDER = "checkpoints"
 SUFFIX = ".safetensors"
@@ -23,6 +25,8 @@ FACTS = ("recipe", "snapshot_id", "snapshot_digest", "seed", "loss", "head", "ru
 _CIRCUMSTANCE = "run_id"  # who trained it changes nothing about what was trained
 _HEADER = "checkpoint"  # the one key of the file's own metadata; a JSON object
 _ID = re.compile(r"[0-9a-f]{32}")
+_CHANGES = ("size", "mtime", "ino", "ETag", "LastModified")  # if the file does
+_HEADERS = Remembered(1024)
 _LENGTH_BYTES = 8  # a file starts with the length of its header, little-endian
 
 
@@ -100,9 +104,18 @@ def checkpoints(lake: Lake) -> dict[str, dict[str, Any]]:
     fs, folder = lake.place.fs, lake.place.path(FOLDER)
     if not fs.exists(folder):
         return {}
-    names = sorted(str(path).rsplit("/", 1)[-1] for path in fs.ls(folder, detail=False))
-    ids = [name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX)]
-    return {one: _read_header(lake, one) for one in ids if _ID.fullmatch(one)}
+    found = {str(entry["name"]).rsplit("/", 1)[-1]: entry for entry in fs.ls(folder, detail=True)}
+    ids = {name.removesuffix(SUFFIX): found[name] for name in sorted(found) if name.endswith(SUFFIX)}
+    return {
+        one: dict(
+            _HEADERS.get(
+                (lake.place.address, one, *(str(entry.get(fact)) for fact in _CHANGES)),
+                partial(_read_header, lake, one),
+            )
+        )
+        for one, entry in ids.items()
+        if _ID.fullmatch(one)
+    }
 
 
 def _read_header(lake: Lake, checkpoint_id: str) -> dict[str, Any]:

@@ -7,13 +7,13 @@ A lake is a folder of Lance tables that plain `lancedb` and `pyarrow` can read. 
 import errno
 import json
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import duckdb
 import lance
@@ -39,11 +39,15 @@ from storage import lease, panics, quality, rows, versions
 from storage.lease import Lease
 from storage.media import MediaStore
 from storage.places import Place
+from storage.remembered import Remembered, files_of
 from storage.versions import Snapshot
 
 if TYPE_CHECKING:
     from storage.sql import Result
 
+T = TypeVar("T")
+
+_SAID = Remembered(32)  # what logs say
 COMPARED_ROWS = 1 << 18  # of a table at once: the index they are looked up in is built anew each time
 
 
@@ -81,7 +85,7 @@ class Lake:
     fs_options: Mapping[str, Any] = field(default_factory=dict)
     lease_s: float = lease.LEASE_S
 
-    @property
+    @cached_property
     def place(self) -> Place:
         """Where the files are."""
         return Place(self.uri, dict(self.fs_options))
@@ -108,15 +112,11 @@ class Lake:
         Of two rows with one id the first counts: the second was appended by a writer that had lost the lake without
         noticing.
         """
-        found: dict[str, Snapshot] = {}
-        for row in self._log_rows(SNAPSHOTS):
-            found.setdefault(row["snapshot_id"], Snapshot.from_row(row))
-        return sorted(found.values(), key=lambda snapshot: snapshot.snapshot_id)
+        return list(self._log(SNAPSHOTS, _snapshots))
 
     def tags(self) -> dict[str, str]:
         """Return {tag: snapshot id}. The last row of a tag counts, whatever the clock said when it was written."""
-        points: dict[str, str | None] = {row["tag"]: row["snapshot_id"] for row in self._log_rows(TAGS)}
-        return {tag: snapshot for tag, snapshot in points.items() if snapshot is not None}
+        return dict(self._log(TAGS, _tags))
 
     def snapshot(self, ref: str) -> Snapshot:
         """Return a snapshot by id, tag or digest.
@@ -306,7 +306,7 @@ class Lake:
 
     def runs(self) -> list[dict[str, Any]]:
         """Return the rows of `runs`, the last recorded first: clocks may be set back."""
-        return self._log_rows(RUNS)[::-1]
+        return [dict(row) for row in reversed(self._log(RUNS, list))]
 
     # Inside
 
@@ -332,9 +332,15 @@ class Lake:
     def _table_uri(self, table: str) -> str:
         return f"{self.place.address}/{table}.lance"
 
-    def _log_rows(self, spec: TableSpec) -> list[dict[str, Any]]:
+    def _log(self, spec: TableSpec, said: Callable[[list[dict[str, Any]]], T]) -> T:
+        """Return what a log says, read again only if it has other files: every question asks which snapshot is newest."""
         dataset = self.latest(spec.name)
-        return dataset.to_table().to_pylist() if dataset else []
+        if dataset is None:
+            return said([])
+        found: T = _SAID.get(
+            (self.place.address, spec.name, files_of(dataset)), lambda: said(dataset.to_table().to_pylist())
+        )
+        return found
 
     def _keys(self, table: str, snapshot: Snapshot) -> pa.Table:
         if table not in snapshot.versions:
@@ -652,6 +658,18 @@ def _only(staged: pds.Dataset, spec: TableSpec, wanted: np.ndarray) -> pa.Record
                 yield batch.filter(pa.array(here)).cast(spec.stored)
 
     return pa.RecordBatchReader.from_batches(spec.stored, batches())
+
+
+def _snapshots(log: list[dict[str, Any]]) -> tuple[Snapshot, ...]:
+    found: dict[str, Snapshot] = {}
+    for row in log:
+        found.setdefault(row["snapshot_id"], Snapshot.from_row(row))
+    return tuple(sorted(found.values(), key=lambda snapshot: snapshot.snapshot_id))
+
+
+def _tags(log: list[dict[str, Any]]) -> dict[str, str]:
+    points: dict[str, str | None] = {row["tag"]: row["snapshot_id"] for row in log}
+    return {tag: snapshot for tag, snapshot in points.items() if snapshot is not None}
 
 
 def _is_same(one: Snapshot, other: Snapshot) -> bool:

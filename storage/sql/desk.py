@@ -1,7 +1,5 @@
 """What one statement has before it: tables of snapshots by name, opened once, and notes on what was read."""
 
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,8 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.errors import NoSuchSnapshot, NoSuchTable, SqlError
-from schemas.tables import LOGS, SNAPSHOTS
+from schemas.tables import LOGS
 from storage.lake import Lake
+from storage.remembered import Remembered, files_of
 from storage.sql import views
 from storage.sql.engine import Engine
 from storage.sql.scans import Read, Scan, looked_up, readable
@@ -25,31 +24,9 @@ FEW_IDS = 5_000  # up to which rows are looked up by key; more, and scanning is 
 OPENED = 256  # tables kept open
 
 
-class _Remembered:
-    """What follows from a version of a table, for ever: the newest so many."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._found: OrderedDict[Hashable, Any] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        with self._lock:
-            if key in self._found:
-                self._found.move_to_end(key)
-                return self._found[key]
-        made = make()
-        with self._lock:
-            self._found[key] = made
-            while len(self._found) > self._most:
-                self._found.popitem(last=False)
-        return made
-
-
-_TABLES = _Remembered(OPENED)
-_SCORERS = _Remembered(OPENED)
-_STUDIES = _Remembered(OPENED)
-_LOGS = _Remembered(OPENED)
+_TABLES = Remembered(OPENED)
+_SCORERS = Remembered(OPENED)
+_STUDIES = Remembered(OPENED)
 
 
 @dataclass
@@ -83,25 +60,15 @@ class Work:
         """Return a snapshot by id, tag or digest; the newest, or None in an empty lake, without one."""
         if ref not in self._snapshots:
             if ref is None:
-                known = self._log(SNAPSHOTS.name, self.lake.snapshots)
-                self._snapshots[ref] = known[-1] if known else None
+                self._snapshots[ref] = self.lake.head()
             else:
                 self._snapshots[ref] = self.lake.snapshot(ref)
         return self._snapshots[ref]
 
-    def _log(self, table: str, read: Callable[[], Any]) -> Any:
-        """Return what a log says, read again only if it has another file: every statement asks which snapshot is newest."""
-        log = self.lake.latest(table)
-        return read() if log is None else _LOGS.get((self.address, table, files_of(log)), read)
-
     def at_time(self, when: datetime) -> Snapshot:
         """Return the newest snapshot made by then."""
         moment = when if when.tzinfo else when.replace(tzinfo=UTC)
-        made = [
-            snapshot
-            for snapshot in self._log(SNAPSHOTS.name, self.lake.snapshots)
-            if snapshot.created_at <= moment
-        ]
+        made = [snapshot for snapshot in self.lake.snapshots() if snapshot.created_at <= moment]
         if not made:
             raise NoSuchSnapshot(f"no snapshot of {self.lake.uri} is as old as {moment.isoformat()}")
         return made[-1]
@@ -228,7 +195,7 @@ class Desk:
             by_subject.setdefault(subject, []).append(scorer)
         return by_subject
 
-    def _quietly(self, memory: _Remembered, key: Hashable, make: Callable[[], Any]) -> Any:
+    def _quietly(self, memory: Remembered, key: Hashable, make: Callable[[], Any]) -> Any:
         return memory.get(key, lambda: self._undry(make))
 
     def _undry(self, make: Callable[[], Any]) -> Any:
@@ -306,14 +273,6 @@ class Desk:
 
     def _all_keys(self, *tables: str) -> Hashable:
         return tuple(self._identity(table) for table in tables if self.has(table))
-
-
-def files_of(dataset: lance.LanceDataset) -> tuple[object, ...]:
-    """Return the files of a table's version, which are written once, under names that nothing else ever has."""
-    return tuple(
-        (fragment.fragment_id, *(file.path for file in fragment.data_files()), fragment.deletion_file())
-        for fragment in dataset.get_fragments()
-    )
 
 
 def text_of(value: object) -> str:

@@ -58,6 +58,7 @@ def find(
     adjust: bool = True,
     slots: Kinds | Collection[str] = "none",
     without: Collection[str] = (),
+    snapshot: Snapshot | None = None,
 ) -> Found:
     """Return what a query finds.
 
@@ -71,6 +72,7 @@ def find(
         slots: Which words of the query that name values of the tables narrow it: auto, all, none, or kinds (`tasks.slots`).
             Where nothing passes they are given up one after the other, and the notes say so.
         without: Kinds of slots that do not.
+        snapshot: What is searched, where it is at hand; else what the query says.
 
     Raises:
         DataError: The lake is empty, or the query cannot be asked that way.
@@ -81,7 +83,8 @@ def find(
         raise DataError(
             "a threshold means the same for all queries only with a calibrated reranker: name one"
         )
-    snapshot = lake.snapshot(query.at) if query.at else lake.head()
+    if snapshot is None:
+        snapshot = lake.snapshot(query.at) if query.at else lake.head()
     if snapshot is None:
         raise DataError(f"{lake.uri} is empty: run `xmodal curate RECIPE` or `xmodal demo` first")
     words_alone = query.first == "match" and reranker is None

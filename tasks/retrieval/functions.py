@@ -144,7 +144,7 @@ def _query(snapshot: Snapshot | None, options: dict[str, Any]) -> Query:
 
 
 def _found(lake: Lake, snapshot: Snapshot | None, query: Query) -> pa.Table:
-    found = find(lake, query).candidates
+    found = find(lake, query, snapshot=snapshot).candidates
     return pa.table(
         {
             "digest": pa.array(found.item_ids, pa.string()),
