@@ -139,7 +139,11 @@ def commit(job: Job, decided: Decided, embedded: Embedded | None, writer: Writer
         ]  # fmt: skip
         if run.judges:
             tables.append((SCORES, _SCORES))
-            tables += [(spec, _SAID.format(table=spec.name, key=spec.key)) for spec in SAID]
+            for spec in SAID:
+                if said.get(spec.name) or not _is_empty(run, spec):
+                    tables.append((spec, _SAID.format(table=spec.name, key=spec.key)))
+                else:  # nothing is said, and nothing was
+                    step.count(f"{spec.name} added", 0)
         if decided.people:
             tables.append((VERDICTS, "SELECT * FROM staged_verdicts"))
         for spec, sql in tables:
@@ -167,6 +171,11 @@ def commit(job: Job, decided: Decided, embedded: Embedded | None, writer: Writer
     for further in embedded.further if embedded else ():
         further.run.staging.clear()
     return snapshot
+
+
+def _is_empty(run: Run, spec: TableSpec) -> bool:
+    """Whether the snapshot has a table, and no row in it."""
+    return run.base is not None and run.base.row_counts.get(spec.name) == 0
 
 
 def _keep_vectors(run: Run, paths: tuple[str, ...], writer: Writer, step: Step) -> None:
