@@ -129,6 +129,18 @@ class Workbench:
 
         return self.staging.write_batches(digested(), spec.stored, *parts)
 
+    @contextmanager
+    def as_written(self) -> Iterator[None]:
+        """Have joins take place as they are written: what stands on the right is held in memory, what stands left passes by.
+
+        For rows with pixels. Sizes are not known here, and the engine would hold them as soon as keys.
+        """
+        self._con.execute("SET disabled_optimizers = 'join_order,build_side_probe_side'")
+        try:
+            yield
+        finally:
+            self._con.execute("RESET disabled_optimizers")
+
     def _knowing(self, sql: str) -> duckdb.DuckDBPyConnection:
         """Return the connection, told of what the statement names."""
         for name in set(re.findall(_NAME, sql)) & self._offered.keys():

@@ -163,7 +163,8 @@ def _offer_scores(bench: Workbench, paths: tuple[str, ...]) -> None:
     bench.add_staged("staged_scores", paths, SCORES.stored)
     bench.execute(
         "CREATE TEMP VIEW all_scores AS "
-        "SELECT DISTINCT ON (score_id) subject_id, method, params_digest, value FROM staged_scores "
+        "SELECT subject_id, method, params_digest, value FROM "
+        "(SELECT DISTINCT score_id, subject_id, method, params_digest, value FROM staged_scores) "
         "UNION ALL SELECT subject_id, method, params_digest, value FROM base_scores "
         "ANTI JOIN (SELECT DISTINCT score_id FROM staged_scores) USING (score_id)"
     )

@@ -151,13 +151,8 @@ def _staged_media(run: Run, bench: Workbench, modalities: frozenset[str]) -> Ite
     # A scan of the snapshot's media reads their pixels: only if one of them needs a vector.
     stale = "SELECT count(*) FROM wanted WHERE item_id NOT IN (SELECT media_id FROM fresh_media)"
     everything = f"{fresh} UNION ALL {known}" if bench.rows(stale)[0][0] else fresh
-    yield from _shards(
-        run,
-        bench,
-        "media",
-        f"SELECT * FROM ({everything}) ORDER BY item_id",
-        _size(run),
-    )
+    with bench.as_written():
+        yield from _shards(run, bench, "media", f"SELECT * FROM ({everything}) ORDER BY item_id", _size(run))
 
 
 def _staged_texts(run: Run, bench: Workbench, modalities: frozenset[str]) -> Iterator[tuple[str, str]]:

@@ -79,7 +79,7 @@ FROM facts a LEFT JOIN found f USING (media_id)
 _NOW_TEXTS = """
 WITH found AS (SELECT DISTINCT unnest(text_ids) AS text_id FROM now_sources WHERE present),
 known AS (
-  SELECT text_id, any_value(text) AS text FROM staged_texts GROUP BY 1
+  SELECT DISTINCT text_id, text FROM staged_texts
   UNION ALL
   SELECT text_id, text FROM base_texts ANTI JOIN (SELECT DISTINCT text_id FROM staged_texts) USING (text_id)
 )

@@ -1,6 +1,7 @@
 """Commit a run: every table, one snapshot, one tag, one row in `runs`."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
 
@@ -60,8 +61,8 @@ WHERE (m.locators, m.cluster_id, m.present, m.kept, m.dropped_by)
 FEW = 4096  # rows that are looked up by id rather than found in a scan of all pixels
 _TEXTS = """
 WITH known AS (
-  SELECT DISTINCT ON (text_id) text_id, text, language, language_from, origin, NULL AS generator
-  FROM staged_texts ORDER BY text_id, language_from
+  SELECT text_id, text, language, min(language_from) AS language_from, origin, NULL AS generator
+  FROM staged_texts GROUP BY text_id, text, language, origin  -- an id is a digest of the other three
 ), state AS (SELECT n.text_id, n.present, k.kept, k.dropped_by FROM now_texts n JOIN kept_text k ON k.id = n.text_id)
 SELECT k.*, length(k.text) AS length_chars, s.present, s.kept, s.dropped_by, '{run}' AS run_id
 FROM known k JOIN state s USING (text_id) ANTI JOIN (SELECT text_id FROM base_texts) b USING (text_id)
@@ -117,7 +118,8 @@ SELECT b.* EXCLUDE (row_digest) REPLACE (false AS active, '{{run}}' AS run_id) F
 ANTI JOIN staged_{table} s USING ({key}) WHERE b.active
 """
 SAID = (DECISIONS, DIVISIONS, REASONS_OF_PAIRS, REPAIRS)
-_SCORES = "SELECT DISTINCT ON (score_id) * EXCLUDE (row_digest) FROM staged_scores"
+# Of rows alike in everything one stays. Not DISTINCT ON: what is taken by the way cannot be spilled to disk, keys can.
+_SCORES = "SELECT DISTINCT * EXCLUDE (row_digest) FROM staged_scores"
 
 
 @task(cache_policy=NO_CACHE, **RETRY)
@@ -147,7 +149,8 @@ def commit(job: Job, decided: Decided, embedded: Embedded | None, writer: Writer
         if decided.people:
             tables.append((VERDICTS, "SELECT * FROM staged_verdicts"))
         for spec, sql in tables:
-            path = bench.stage_rows(sql.format(run=run.run_id), spec, "publish", f"{spec.name}.arrow")
+            with bench.as_written() if spec is MEDIA else nullcontext():
+                path = bench.stage_rows(sql.format(run=run.run_id), spec, "publish", f"{spec.name}.arrow")
             step.written_bytes += run.staging.size_bytes(path)
             done = writer.upsert(spec, run.staging.dataset([path], spec.stored))
             step.count(f"{spec.name} added", done.added)

@@ -96,9 +96,10 @@ def _unscored(run: Run, bench: Workbench, rules: list[Rule]) -> list[tuple[str, 
             f"ORDER BY {spec.key}",  # a restart cuts the same shards
             size=run.recipe.shard_rows,
         )
-        for number, rows_of in enumerate(shards):
-            name = f"{subject}-base-{number:05d}-{key(*rows_of[spec.key].to_pylist())[:12]}"
-            work.append((subject, name, run.staging.write(rows_of, "unscored", f"{name}.arrow")))
+        with bench.as_written():
+            for number, rows_of in enumerate(shards):
+                name = f"{subject}-base-{number:05d}-{key(*rows_of[spec.key].to_pylist())[:12]}"
+                work.append((subject, name, run.staging.write(rows_of, "unscored", f"{name}.arrow")))
     return work
 
 

@@ -60,3 +60,29 @@ def test_what_no_query_names_is_never_opened(bench):
     assert bench.rows("SELECT sum(n) FROM used") == [(3,)]
     with pytest.raises(AssertionError, match="opened"):
         bench.rows("SELECT * FROM unused")
+
+
+def test_rows_with_pixels_pass_a_join_that_could_not_hold_them(lake_dir):
+    """80 MB of pixels on the left of 40,000 keys, with 48 MB for everything."""
+    rows, wide = 40_000, 2_000
+    lake, staging = lakes.open(lake_dir), Staging(lakes.open(lake_dir).place, "scratch")
+    ids = [f"{n:08d}" for n in range(rows)]
+    schema = pa.schema([pa.field("id", pa.string()), pa.field("pixels", pa.binary())])
+    batches = (
+        pa.record_batch([ids[at : at + 1000], [bytes([at % 251]) * wide] * 1000], schema=schema)
+        for at in range(0, rows, 1000)
+    )
+    wide_path = staging.write_batches(batches, schema, "wide.arrow")
+    narrow = pa.table({"id": ids, "kept": [n % 2 == 0 for n in range(rows)]})
+    with database("48MB"), workbench(lake, None, staging) as bench:
+        bench.add_staged("wide", [wide_path], schema)
+        bench.offer("narrow", lambda: narrow)
+        query = "SELECT w.*, n.kept FROM wide w JOIN narrow n USING (id)"
+        seen: dict[str, bool] = {}
+        with bench.as_written():
+            for batch in bench.batches(query):
+                assert all(len(pixels) == wide for pixels in batch["pixels"].to_pylist())
+                seen |= dict(zip(batch["id"].to_pylist(), batch["kept"].to_pylist(), strict=True))
+        assert seen == dict(zip(ids, narrow["kept"].to_pylist(), strict=True))
+        (plain,) = bench.rows("SELECT current_setting('disabled_optimizers')")
+        assert plain == ("",)  # no longer than asked for
