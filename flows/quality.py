@@ -43,7 +43,7 @@ def check_quality(
     snapshot = opened.snapshot(at) if at else opened.head()
     if snapshot is None:
         raise DataError(f"{opened.uri} is empty: run `xmodal curate RECIPE` first")
-    with workers(settings) as pool, workbench.database():
+    with workers(settings) as pool, workbench.database(settings.join_memory):
         run_id = f"quality {new_run_id(time.time())}"
         return check(opened, snapshot, quality, tag=tag, run_id=run_id, workers=pool, again=again)
 

@@ -46,7 +46,7 @@ def session(
     """
     settings = Settings()
     opened = lakes.open(lake or settings.lake)
-    with hold.writer(opened) as writer, workers(settings) as pool, workbench.database():
+    with hold.writer(opened) as writer, workers(settings) as pool, workbench.database(settings.join_memory):
         run = kind(
             run_id=new_run_id(time.time()),
             recipe=recipe,  # type: ignore[arg-type]  # the kind says which recipe it takes

@@ -38,6 +38,11 @@ class Settings(BaseSettings):
     )
     gpus: int = Field(0, ge=0, description="GPU slots per worker of the local cluster.")
     worker_memory: str = Field("auto", description="Memory limit of a local worker, e.g. '4GiB'.")
+    join_memory: str = Field(
+        "auto",
+        description="What joins of a flow may hold, e.g. '4GB', before they spill to disk; auto: a quarter of the machine's "
+        "memory. A million media take about 1 GB.",
+    )
     wait_s: float = Field(
         0.0, ge=0, description="How long a run waits for a lake that another run holds, before exit code 3."
     )

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import duckdb
+import psutil
 import pyarrow as pa
 import pyarrow.dataset as pds
 
@@ -21,7 +22,8 @@ from storage.versions import Snapshot
 
 BATCH_ROWS = 512  # of rows that may hold pixels or vectors
 KEY_ROWS = 4096  # of rows that hold neither
-MEMORY = "512MB"
+MEMORY = "auto"
+LEAST_MEMORY = 512 << 20
 
 _NAME = r"[a-z][a-z0-9_]*"
 _DATABASE: ContextVar[Sequence[duckdb.DuckDBPyConnection]] = ContextVar("database", default=())
@@ -155,8 +157,11 @@ def database(memory: str = MEMORY) -> Iterator[None]:
     It reads nothing but what a workbench offers it.
 
     Args:
-        memory: Limit of all of them together before queries spill to a temporary folder.
+        memory: Limit of all of them together before queries spill to a temporary folder, such as "4GB"; auto: a quarter of
+            the machine's memory. Several joins of one query hold keys at once, which cannot all be spilled.
     """
+    if memory == "auto":
+        memory = f"{max(LEAST_MEMORY, psutil.virtual_memory().total // 4)}B"
     with scratch("spill") as spill:
         config: dict[str, Any] = {
             "memory_limit": memory,

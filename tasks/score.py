@@ -149,14 +149,18 @@ def pairs_with_vectors(
         size: Rows of a table, about.
         vectors: Views of the media's and of the texts' vectors.
     """
-    reader = bench.batches(
-        f"SELECT p.pair_id, {columns}, m.vector AS media_vec, t.vector AS text_vec FROM ({pairs_sql}) p "
-        f"JOIN {vectors[0]} m ON m.item_id = p.media_id JOIN {vectors[1]} t ON t.item_id = p.text_id",
-        size=size,
-    )
-    for batch in reader:
-        if len(batch):
-            yield pa.Table.from_batches([batch])
+    with aligned_pairs(bench, pairs_sql, columns, vectors) as (table, media, text):
+        for start in range(0, len(table), size):
+            part = table.slice(start, size)
+            for name, side in (("media_vec", media), ("text_vec", text)):
+                part = part.append_column(name, _listed(side[start : start + size]))
+            yield part
+
+
+def _listed(vectors: np.ndarray) -> pa.Array:
+    """Return vectors (N, D) as an Arrow column."""
+    flat = pa.array(np.ascontiguousarray(vectors).reshape(-1))
+    return pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
 
 
 @contextmanager
@@ -178,10 +182,15 @@ def aligned_pairs(
         pair_id and the columns; (N, Dm) media vectors; (N, Dt) text vectors, float32, gone after the block.
     """
     bench.execute(
-        "CREATE OR REPLACE TEMP TABLE aligned AS SELECT row_number() OVER (ORDER BY p.pair_id) - 1 AS place, p.* "
-        f"FROM ({pairs_sql}) p SEMI JOIN (SELECT item_id FROM {vectors[0]}) m ON m.item_id = p.media_id "
+        f"CREATE OR REPLACE TEMP TABLE paired AS SELECT p.* FROM ({pairs_sql}) p "
+        f"SEMI JOIN (SELECT item_id FROM {vectors[0]}) m ON m.item_id = p.media_id "
         f"SEMI JOIN (SELECT item_id FROM {vectors[1]}) t ON t.item_id = p.text_id"
     )
+    bench.execute(  # over keys alone: what a window looks at, it holds
+        "CREATE OR REPLACE TEMP TABLE places AS "
+        "SELECT pair_id, row_number() OVER (ORDER BY pair_id) - 1 AS place FROM (SELECT pair_id FROM paired)"
+    )
+    bench.execute("CREATE OR REPLACE TEMP VIEW aligned AS SELECT * FROM paired JOIN places USING (pair_id)")
     table = bench.table(f"SELECT p.pair_id, {columns} FROM aligned p ORDER BY place")
     with TemporaryDirectory(prefix="xmodal-vectors-") as folder:
         sides = [
@@ -189,19 +198,23 @@ def aligned_pairs(
             for view, key_column in zip(vectors, ("media_id", "text_id"), strict=True)
         ]
         yield table, sides[0], sides[1]
-    bench.execute("DROP TABLE aligned")
+    bench.execute("DROP VIEW aligned; DROP TABLE places; DROP TABLE paired")
 
 
 def _mapped(bench: Workbench, view: str, key_column: str, count: int, path: Path) -> np.ndarray:
     """Write a side's vectors to a file, each at its pair's place, and return them mapped. (N, D), float32."""
     mapped: np.ndarray | None = None
-    sql = f"SELECT p.place, v.vector FROM aligned p JOIN {view} v ON v.item_id = p.{key_column}"
-    for batch in bench.batches(sql, size=CHUNK):
-        if len(batch):
-            rows = matrix(pa.chunked_array([batch["vector"]]))
-            if mapped is None:
-                mapped = np.memmap(path, np.float32, "w+", shape=(count, rows.shape[1]))
-            mapped[batch["place"].to_numpy()] = rows
+    sql = (
+        f"SELECT p.place, v.vector FROM {view} v "
+        f"JOIN (SELECT place, {key_column} FROM aligned) p ON v.item_id = p.{key_column}"
+    )
+    with bench.as_written():
+        for batch in bench.batches(sql, size=CHUNK):
+            if len(batch):
+                rows = matrix(pa.chunked_array([batch["vector"]]))
+                if mapped is None:
+                    mapped = np.memmap(path, np.float32, "w+", shape=(count, rows.shape[1]))
+                mapped[batch["place"].to_numpy()] = rows
     return np.empty((0, 1), np.float32) if mapped is None else mapped
 
 
