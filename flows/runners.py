@@ -97,8 +97,14 @@ class DaskWorkers:
 
     def begun(self) -> list[Any]:
         """Return what the calls of `begin` returned, each once; calls that have not ended, or failed, say nothing."""
-        found = [future.result() for future in self._begun if future.status == "finished"]
-        self._begun = [future for future in self._begun if future.status == "pending"]
+        pending, found = [], []
+        for future in self._begun:
+            status = future.status  # looked at once: it may change while another's result is fetched
+            if status == "pending":
+                pending.append(future)
+            elif status == "finished":
+                found.append(future.result())
+        self._begun = pending
         return found
 
     def _spread(self, function: Callable[[T], R], shards: Sequence[T], gpu: bool) -> Iterator[R]:

@@ -137,11 +137,13 @@ class Workbench:
 
         For rows with pixels. Sizes are not known here, and the engine would hold them as soon as keys.
         """
-        self._con.execute("SET disabled_optimizers = 'join_order,build_side_probe_side'")
+        setting = self._con.cursor()  # one of its own: where the block fails, ours still has an open result
+        setting.execute("SET GLOBAL disabled_optimizers = 'join_order,build_side_probe_side'")
         try:
             yield
         finally:
-            self._con.execute("RESET disabled_optimizers")
+            setting.execute("RESET GLOBAL disabled_optimizers")
+            setting.close()
 
     def _knowing(self, sql: str) -> duckdb.DuckDBPyConnection:
         """Return the connection, told of what the statement names."""

@@ -118,8 +118,7 @@ SELECT b.* EXCLUDE (row_digest) REPLACE (false AS active, '{{run}}' AS run_id) F
 ANTI JOIN staged_{table} s USING ({key}) WHERE b.active
 """
 SAID = (DECISIONS, DIVISIONS, REASONS_OF_PAIRS, REPAIRS)
-# Of rows alike in everything one stays. Not DISTINCT ON: what is taken by the way cannot be spilled to disk, keys can.
-_SCORES = "SELECT DISTINCT * EXCLUDE (row_digest) FROM staged_scores"
+_SCORES = "SELECT DISTINCT ON (score_id) * EXCLUDE (row_digest) FROM staged_scores"  # a killed run's shards are among them
 
 
 @task(cache_policy=NO_CACHE, **RETRY)
