@@ -158,9 +158,12 @@ def successor(lake: Lake, snapshot: Snapshot, *, bridged: bool = False) -> str |
         bridged: Whether a bridge will do for media that its encoder has not seen, where on held-out pairs no less was
             found over it than before; else it must have seen every one.
     """
+    known = set()
     for meta in bridges(lake).values():
         old, new = _bank(meta["old"]), _bank(meta["new"])
-        if old.table not in snapshot.versions or new.table not in snapshot.versions:
+        is_older = (old, new) in known  # of two between the same encoders the one learnt last serves
+        known.add((old, new))
+        if is_older or old.table not in snapshot.versions or new.table not in snapshot.versions:
             continue
         before, over = (meta["measured"].get(which, {}).get(_DEPTH) for which in ("old", "cross"))
         is_good = bridged and before is not None and over is not None and over >= before
