@@ -12,7 +12,6 @@ from schemas.errors import DataError
 from schemas.quality import QualityRecipe
 from schemas.settings import Settings
 from storage import lake as lakes
-from storage import workbench
 from storage.quality import Checked
 from tasks.check import check, said
 from tasks.events import GATE_FAILED, emit
@@ -43,7 +42,7 @@ def check_quality(
     snapshot = opened.snapshot(at) if at else opened.head()
     if snapshot is None:
         raise DataError(f"{opened.uri} is empty: run `xmodal curate RECIPE` first")
-    with workers(settings) as pool, workbench.database(settings.join_memory):
+    with workers(settings) as pool:
         run_id = f"quality {new_run_id(time.time())}"
         return check(opened, snapshot, quality, tag=tag, run_id=run_id, workers=pool, again=again)
 

@@ -1,12 +1,15 @@
 """What does not add up over shards: counted or measured once over a table of a snapshot, in DuckDB.
 
-Each check is a query or two over `base_<table>`, and `was_<table>` where it compares with the snapshot before.
+Each check is a query or two over `base_<table>`, and `was_<table>` where it compares with the snapshot before. They have to
+pass by in little memory: one join in a statement, and nothing that holds a group's values, which DuckDB cannot spill.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 
 from schemas.quality import Expectation
@@ -131,10 +134,13 @@ def _share_where(expectation: Expectation, place: Place) -> Measured:
 def _median(expectation: Expectation, place: Place) -> Measured:
     """Middle value of a column."""
     column = _quoted(expectation.column)
-    ((rows, value),) = place.bench.rows(
-        f"SELECT count({column}), median({column}) FROM {place.base} WHERE {_among(expectation)}"
-    )
-    return _few(expectation, rows) or Measured(float(value), rows)
+    values = f"FROM {place.base} WHERE {column} IS NOT NULL AND {_among(expectation)}"
+    ((rows,),) = place.bench.rows(f"SELECT count(*) {values}")
+    if few := _few(expectation, rows):
+        return few
+    middle = f"SELECT {column} AS value {values} ORDER BY 1 LIMIT {2 - rows % 2} OFFSET {(rows - 1) // 2}"
+    ((value,),) = place.bench.rows(f"SELECT avg(value) FROM ({middle})")
+    return Measured(float(value), rows)
 
 
 def _largest_share(expectation: Expectation, place: Place) -> Measured:
@@ -150,7 +156,7 @@ def _folder_balance(expectation: Expectation, place: Place) -> Measured:
         return Measured(None, said="there are no texts")
     role = _literal(str(expectation.params.get("role", "folder")))
     sql = (
-        "SELECT any_value(t.text ORDER BY t.text) AS value FROM base_pairs p JOIN base_texts t USING (text_id) "
+        "SELECT min(t.text) AS value FROM base_pairs p JOIN base_texts t USING (text_id) "
         f"SEMI JOIN (SELECT media_id FROM base_media WHERE present AND kept IS NOT false) m USING (media_id) "
         f"WHERE p.role = {role} AND p.present GROUP BY p.media_id"
     )
@@ -190,29 +196,85 @@ def _score_drift(expectation: Expectation, place: Place) -> Measured:
     if "scores" not in place.before:
         return Measured(None, said="there is no snapshot before to compare with")
     at_least = int(expectation.params.get("min_rows", 2))
-    sides = " UNION ALL ".join(
-        f"SELECT method || ' ' || params_digest AS scorer, subject, value, {new} AS new FROM {side}_scores s "
-        f"WHERE value IS NOT NULL AND NOT isnan(value) AND ({_present(side, tables)})"
-        for side, new, tables in (("base", 1, place.tables), ("was", 0, place.before))
-    )
-    found = place.bench.rows(
-        f"""
-        WITH counted AS (
-          SELECT subject, scorer, value, sum(new) AS n, sum(1 - new) AS o FROM ({sides}) GROUP BY ALL
-        ), summed AS (
-          SELECT subject, scorer, sum(n) OVER upto AS n, sum(o) OVER upto AS o, sum(n) OVER whole AS ns,
-                 sum(o) OVER whole AS os
-          FROM counted
-          WINDOW upto AS (PARTITION BY subject, scorer ORDER BY value), whole AS (PARTITION BY subject, scorer)
-        )
-        SELECT max(abs(n / ns - o / os)) AS distance, max(ns + os), split_part(scorer, ' ', 1) FROM summed
-        WHERE ns >= {at_least} AND os >= {at_least} GROUP BY subject, scorer ORDER BY 1 DESC, 3 LIMIT 1
-        """
-    )
+    with _scored(place) as scorers:
+        enough = {n: scorer for n, scorer in scorers.items() if min(scorer.now, scorer.was) >= at_least}
+        found = [
+            (distance, scorers[n].now + scorers[n].was, scorers[n].method)
+            for n, distance in _distances(place, enough)
+        ]
     if not found:
         return Measured(None, said=f"no scorer has {at_least} values in both snapshots")
-    ((distance, rows, scorer),) = found
-    return Measured(float(distance), int(rows), said=f"most: {scorer}")
+    distance, rows, scorer = min(found, key=lambda each: (-each[0], each[2], -each[1]))
+    return Measured(distance, rows, said=f"most: {scorer}")
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A method of certain parameters, and how many of its subjects have a value in the snapshot and in the one before."""
+
+    method: str
+    now: int
+    was: int
+
+
+@contextmanager
+def _scored(place: Place) -> Iterator[dict[int, Scorer]]:
+    """Hold `drift`, a table of the values that are present in either snapshot, and yield its scorers by number."""
+    bench = place.bench
+    try:
+        bench.execute("CREATE TEMP TABLE drift (scorer INTEGER, value FLOAT, is_new BOOLEAN)")
+        number = "SELECT subject, method, params_digest FROM {}_scores GROUP BY ALL"
+        bench.execute(
+            "CREATE TEMP TABLE drifting AS SELECT *, (row_number() OVER ())::INTEGER AS scorer "
+            f"FROM ({number.format('base')} UNION {number.format('was')})"
+        )
+        for side, is_new, tables in (("base", True, place.tables), ("was", False, place.before)):
+            for subject, table in _SUBJECTS.items():
+                if table in tables:
+                    bench.execute(
+                        f"INSERT INTO drift SELECT d.scorer, s.value, {is_new} FROM {side}_scores s "
+                        f"SEMI JOIN (SELECT {KEYS[table]} AS id FROM {side}_{table} WHERE present) p ON s.subject_id = p.id "
+                        "JOIN drifting d USING (subject, method, params_digest) "
+                        f"WHERE s.subject = '{subject}' AND s.value IS NOT NULL AND NOT isnan(s.value)"
+                    )
+        counted = bench.rows(
+            "SELECT scorer, method, count(*) FILTER (is_new), count(*) FILTER (NOT is_new) FROM drift "
+            "JOIN drifting USING (scorer) GROUP BY 1, 2"
+        )
+        yield {number: Scorer(*rest) for number, *rest in counted}
+    finally:
+        bench.execute("DROP TABLE IF EXISTS drift")
+        bench.execute("DROP TABLE IF EXISTS drifting")
+
+
+def _distances(place: Place, scorers: dict[int, Scorer]) -> Iterator[tuple[int, float]]:
+    """Yield (number of a scorer, its distance), from values in order that pass by."""
+    if not scorers:
+        return
+    numbers = ", ".join(map(str, scorers))
+    values = f"SELECT scorer, value, is_new FROM drift WHERE scorer IN ({numbers}) ORDER BY scorer, value"
+    current, held, counts, largest = 0, 0.0, np.zeros(2), 0.0
+    for batch in place.bench.batches(values, size=AT_ONCE):
+        number, value, is_new = (column.to_numpy(zero_copy_only=False) for column in batch.columns)
+        starts = np.flatnonzero(np.diff(number, prepend=number[:1] - 1))
+        for start, end in zip(starts, [*starts[1:], len(number)], strict=True):
+            if number[start] != current:
+                if current:
+                    yield current, largest
+                current, counts, largest = int(number[start]), np.zeros(2), 0.0
+                held = float(value[start])
+            sizes = np.array([scorers[current].now, scorers[current].was])
+            part = value[start:end]
+            sides = np.stack([is_new[start:end], ~is_new[start:end]], axis=1)
+            before = np.concatenate([counts[None], counts + np.cumsum(sides, axis=0)])
+            is_next = np.concatenate(
+                [[part[0] != held], part[1:] != part[:-1]]
+            )  # all of a lesser value are counted
+            gaps = np.abs((before[:-1] / sizes) @ np.array([1.0, -1.0]))[is_next]
+            largest = max(largest, float(gaps.max(initial=0.0)))
+            counts, held = before[-1], float(part[-1])
+    if current:
+        yield current, largest
 
 
 def _mix_drift(expectation: Expectation, place: Place) -> Measured:
@@ -251,16 +313,7 @@ MEASURES: dict[str, Callable[[Expectation, Place], Measured]] = {
 }
 KEYS = {"media": "media_id", "texts": "text_id", "pairs": "pair_id"}
 _SUBJECTS = {"media": "media", "text": "texts", "pair": "pairs"}
-
-
-def _present(side: str, tables: frozenset[str]) -> str:
-    """Return the condition that a score's subject is present."""
-    conditions = [
-        f"(s.subject = '{subject}' AND s.subject_id IN (SELECT {KEYS[table]} FROM {side}_{table} WHERE present))"
-        for subject, table in _SUBJECTS.items()
-        if table in tables
-    ]
-    return " OR ".join(conditions) or "false"
+AT_ONCE = 65_536  # values in memory
 
 
 def _counted(place: Place, rows: int, sql: str) -> Measured:

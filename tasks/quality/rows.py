@@ -5,14 +5,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import lance
+import numpy as np
 import pyarrow as pa
 
 from schemas.quality import OF_ROWS, Expectation
 from tasks.run import ShardReport, cpu_seconds
 
 SHARD_ROWS = 1 << 18
-BATCH_ROWS = 1 << 16  # rows in memory at once
-BATCH_VECTORS = 1 << 12  # of rows that hold vectors
+BATCH_ROWS = 1 << 15  # rows in memory at once
+VECTOR_BYTES = 8 << 20  # of vectors in memory at once
 IDS = 20  # offending rows that are remembered
 
 
@@ -91,8 +92,8 @@ def check_shard(shard: RowShard) -> ShardTally:
     options = dict(shard.storage_options) if shard.storage_options else None
     dataset = lance.dataset(shard.uri, version=shard.version, storage_options=options)
     columns = sorted({shard.key, *(each.column for each in shard.expectations)} & set(dataset.schema.names))
-    has_vectors = any(pa.types.is_fixed_size_list(dataset.schema.field(name).type) for name in columns)
-    size = BATCH_VECTORS if has_vectors else BATCH_ROWS
+    dims = sum(_width(dataset.schema, name) or 0 for name in columns)
+    size = min(BATCH_ROWS, max(1, VECTOR_BYTES // (4 * dims))) if dims else BATCH_ROWS
     with cpu_seconds() as cpu:
         try:
             batches = dataset.to_batches(
@@ -119,28 +120,39 @@ def check_batches(
     for batch in batches:
         if not len(batch):
             continue
-        suite = [gx.of_column(each, dimension=_width(batch, each.column)) for each in expectations]
-        for result in gx.validated(definition, batch.to_pandas(), suite, key):
+        suite = [gx.of_column(each, dimension=_width(batch.schema, each.column)) for each in expectations]
+        looked_at = {each.column for each in expectations}
+        named = [name for name in batch.schema.names if name in looked_at]
+        frame = pa.table({name: _hashable(batch.column(name)) for name in named}).to_pandas()
+        for result in gx.validated(definition, frame, suite):
             name = result.expectation_config.meta["name"]
-            found[name] += _tally(result, key, gx.exception_of(result))
+            found[name] += _tally(result, batch.column(key), gx.exception_of(result))
     return found
 
 
-def _tally(result: Any, key: str, raised: str) -> Tally:
+def _tally(result: Any, keys: pa.Array, raised: str) -> Tally:
     """Read a result. Of an offending row only its id is taken: values may be pixels or vectors."""
     if raised:
         return Tally(raised=raised)
     said = result.result
-    ids = tuple(
-        row[key] for row in (said.get("unexpected_index_list") or ())[:IDS] if isinstance(row[key], str)
-    )
+    places = (said.get("unexpected_index_list") or ())[:IDS]
+    ids = tuple(row for row in (keys[place].as_py() for place in places) if isinstance(row, str))
     return Tally(
         int(said["element_count"]) - int(said.get("missing_count") or 0), int(said["unexpected_count"]), ids
     )
 
 
-def _width(batch: pa.RecordBatch, column: str) -> int | None:
-    if column not in batch.schema.names:
+def _hashable(column: pa.Array) -> pa.Array:
+    """Return vectors as the bytes of their float32 numbers. GX takes a fingerprint, and would pickle arrays one by one."""
+    if not pa.types.is_fixed_size_list(column.type) or column.null_count or not len(column):
+        return column
+    numbers = np.ascontiguousarray(column.flatten().to_numpy(zero_copy_only=False), np.float32)
+    width = pa.binary(numbers.itemsize * column.type.list_size)
+    return pa.FixedSizeBinaryArray.from_buffers(width, len(column), [None, pa.py_buffer(numbers)])
+
+
+def _width(schema: pa.Schema, column: str) -> int | None:
+    if column not in schema.names:
         return None
-    kind = batch.schema.field(column).type
+    kind = schema.field(column).type
     return kind.list_size if pa.types.is_fixed_size_list(kind) else None

@@ -190,6 +190,24 @@ def test_the_drift_of_scores_is_that_of_scipy(lake, draw):
     assert found.said == "most: two"
 
 
+def test_the_drift_of_many_scores_is_counted_in_little_memory(lake, monkeypatch):
+    monkeypatch.setattr("tasks.check.MEMORY", "16MB")
+    draw, n = np.random.default_rng(0), 60_000
+    media = [rows.media(k, thumbnail=None) for k in range(n)]
+    before, after = (
+        draw.beta(2, b, n).round(2).astype(np.float32) for b in (2, 3)
+    )  # values in long rows of equal ones
+    for tag, values in (("v1", before), ("v2", after)):
+        found = zip(media, values.tolist(), strict=True)
+        scores = [
+            rows.score("media", medium["media_id"], "one", value, inputs=tag) for medium, value in found
+        ]
+        rows.commit(lake, tag=tag, media=media, scores=scores)
+    found = measured(lake, expectation("score-drift", "scores"), at="v2", before="v1")
+    assert (found.raised, found.rows) == ("", 2 * n)
+    assert found.value == pytest.approx(ks_2samp(before, after).statistic, abs=1e-12)
+
+
 def test_the_drift_of_a_mix_is_half_the_sum_of_gaps(lake, draw):
     pairs = some_pairs(draw, 60)
     rows.commit(lake, tag="v1", pairs=pairs)

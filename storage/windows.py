@@ -1,0 +1,48 @@
+"""A table read some rows at a time: Lance reads ahead up to 2 GB of what a slow reader has not yet taken."""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import lance
+import pyarrow as pa
+import pyarrow.dataset as pds
+
+ROWS = 1 << 18  # of a window
+BATCH_ROWS = 1 << 13
+
+
+class Windowed(pds.Dataset):
+    """A Lance table as DuckDB sees it; columns go down to Lance, filters are applied to what each window gives.
+
+    Args:
+        rows: The table.
+    """
+
+    def __init__(self, rows: lance.LanceDataset) -> None:
+        self._rows = rows
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The table's columns."""
+        return self._rows.schema
+
+    def scanner(
+        self, *_: Any, columns: Sequence[str] | None = None, filter: Any = None, **__: Any
+    ) -> pds.Scanner:
+        """Return the rows of some columns that pass a filter."""
+        names = list(self.schema.names if columns is None else columns)
+        said = str(filter) if filter is not None else ""
+        of_filter = [
+            name
+            for name in self.schema.names
+            if name not in names and re.search(rf"\b{re.escape(name)}\b", said)
+        ]
+        read = pa.schema([self.schema.field(name) for name in (*names, *of_filter)])
+        return pds.Scanner.from_batches(self._batches(read.names), schema=read, columns=names, filter=filter)
+
+    def _batches(self, names: list[str]) -> Iterator[pa.RecordBatch]:
+        for start in range(0, self._rows.count_rows(), ROWS):
+            yield from self._rows.to_batches(
+                columns=names, offset=start, limit=ROWS, batch_size=BATCH_ROWS, batch_readahead=1
+            )
