@@ -115,6 +115,15 @@ class Desk:
             schema = self._opened(table).schema
         return pa.schema([schema.field(name) for name in readable(schema)])
 
+    def count(self, table: str) -> int:
+        """Return the rows of a table of the snapshot, as it is stored."""
+        dataset = self._opened(table)
+        assert self.snapshot is not None
+        rows = dataset.count_rows()
+        read = Read(table, self.snapshot.snapshot_id, self.snapshot.versions[table], rows=rows)
+        self.work.reads.append(read)
+        return rows
+
     def rows(self, table: str, columns: Sequence[str], only: Mapping[str, pa.Array] | None = None) -> str:
         """Offer columns of a table, or of the rows that hold one of some values, and return the name."""
         work = self.work

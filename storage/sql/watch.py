@@ -1,11 +1,13 @@
 """Statements that take too long, or make the process grow too much, are interrupted."""
 
 import atexit
+import os
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 
 import duckdb
 import psutil
@@ -62,7 +64,7 @@ class Watcher:
     @contextmanager
     def watching(self, con: duckdb.DuckDBPyConnection, limits: Limits) -> Iterator[Watch]:
         """Interrupt a cursor once it is over its limits."""
-        most = psutil.Process().memory_info().rss + 2 * _bytes(limits.memory) + limits.result_bytes
+        most = _held() + 2 * _bytes(limits.memory) + limits.result_bytes
         watch = Watch(con, time.monotonic() + limits.seconds, limits, most)
         with self._lock:
             self._watches.add(watch)
@@ -81,7 +83,7 @@ class Watcher:
     def _look(self) -> None:
         while not self._over:
             self._some.wait()
-            self._interrupt(psutil.Process().memory_info().rss)
+            self._interrupt(_held())
             time.sleep(WATCHED_S)
 
     def _interrupt(self, rss: int) -> None:
@@ -92,6 +94,17 @@ class Watcher:
 
 
 WATCHER = Watcher()
+
+
+def _held() -> int:
+    """Return the bytes this process has in memory."""
+    rss: int = _process(os.getpid()).memory_info().rss
+    return rss
+
+
+@lru_cache(maxsize=1)
+def _process(pid: int) -> psutil.Process:
+    return psutil.Process(pid)  # looks up when the process began, which takes longer than its memory
 
 
 def _bytes(memory: str) -> int:

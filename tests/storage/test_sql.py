@@ -522,6 +522,36 @@ def test_counting_reads_no_column(tmp_path):
     assert lake.sql("SELECT count(*) AS n FROM raw.media WHERE width_px > 500").rows() == [{"n": 4}]
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT count(*) FROM raw.media",
+        "SELECT COUNT(*) AS N FROM raw.pairs p",
+        "FROM raw.texts SELECT count(*)",
+        "SELECT count(*) FROM raw.media AT (VERSION => 's000001')",
+        "SELECT count(*) FROM snapshot('raw.media', 's000001')",
+        # and what is more than that, or less
+        "SELECT count(*) FROM media",
+        "SELECT count(*) FROM raw.media LIMIT 0",
+        "SELECT count(*) FROM raw.media WHERE width_px > 512",
+        "SELECT count(*), 1 FROM raw.media",
+        "SELECT count(*) FROM raw.media, raw.texts",
+        "SELECT count(*) FROM raw.media TABLESAMPLE 100 PERCENT",
+        "SELECT count(*) FROM raw.tags",
+        "SELECT count(*) FILTER (false) FROM raw.media",
+        "SELECT DISTINCT count(*) FROM raw.media HAVING count(*) > 99",
+        "WITH media AS (SELECT 1 LIMIT 0) SELECT count(*) FROM media",
+    ],
+)
+def test_a_bare_count_is_what_the_engine_counts(lake, statement):
+    found = lake.sql(statement).arrow()
+    counted = lake.sql(
+        f"WITH x AS MATERIALIZED ({statement}) FROM x"
+    ).arrow()  # in WITH nothing is known beforehand
+    assert found.equals(counted), (found, counted)
+    assert not lake.sql(statement, limits=Limits(rows=1)).truncated
+
+
 def test_what_is_asked_often_is_kept_and_gives_the_same(tmp_path):
     lake = filled(str(tmp_path / "fresh"))
     statement = "SELECT modality, count(*) AS n, sum(width_px) AS w FROM media WHERE width_px > 100 GROUP BY 1 ORDER BY 1"
