@@ -250,8 +250,12 @@ class Lake:
             lock.release()
 
     def append_log(self, spec: TableSpec, *rows: dict[str, Any]) -> None:
-        """Append rows to a log table, all or none."""
+        """Append rows to a log table, all or none; a snapshot only if no row has its id."""
         table = pa.Table.from_pylist(list(rows), schema=spec.schema)
+        if spec is SNAPSHOTS and (log := self.latest(spec.name)) is not None:
+            # of two that finish one commit, the dead run's successor and the run, which was not dead, one names it
+            log.merge_insert(spec.key).when_not_matched_insert_all().execute(table)
+            return
         lance.write_dataset(table, self._table_uri(spec.name), mode="append", storage_options=self._options)
 
     def move_tag(self, tag: str, ref: str | None, *, run_id: str = "") -> None:

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import LakeBusy, LakeError, NoSuchSnapshot, NoSuchTable, Overtaken
-from schemas.tables import RUNS, TEXTS
+from schemas.tables import RUNS, SNAPSHOTS, TEXTS
 from storage import lake as lakes
 from storage import upkeep
 from storage.lake import Diff, Lake, UpsertCount
@@ -198,6 +198,13 @@ def test_of_two_snapshots_with_one_id_the_first_counts_and_stays_whole(lake, mon
     assert texts_of(lake, "latest") == {"a": "x"}
     commit(lake, {"d": "w"})
     assert texts_of(lake) == {"a": "x", "b": "y", "d": "w"}
+
+
+def test_a_commit_that_two_finish_is_named_once(lake):
+    commit(lake, {"a": "x"})
+    commit(lake, {"a": "y"})
+    lake.append_log(SNAPSHOTS, lake.head().as_row())  # by a writer that was taken for dead, and wakes up
+    assert lake.latest("snapshots").to_table()["snapshot_id"].to_pylist() == ["s000001", "s000002"]
 
 
 def test_a_clock_that_is_set_back_does_not_turn_tags_and_runs_around(lake, monkeypatch):
