@@ -23,6 +23,12 @@ from storage.versions import Snapshot
 BATCH_ROWS = 512  # of rows that may hold pixels or vectors
 KEY_ROWS = 4096  # of rows that hold neither
 MEMORY = "auto"
+# What a query held goes back to the system when it is done, not at some later query: the engine's allocator keeps it.
+GIVING_BACK = {
+    "allocator_background_threads": "true",
+    "allocator_flush_threshold": "16MB",
+    "allocator_bulk_deallocation_flush_threshold": "16MB",
+}
 LEAST_MEMORY = 512 << 20
 
 _NAME = r"[a-z][a-z0-9_]*"
@@ -166,6 +172,7 @@ def database(memory: str = MEMORY) -> Iterator[None]:
         memory = f"{max(LEAST_MEMORY, psutil.virtual_memory().total // 4)}B"
     with scratch("spill") as spill:
         config: dict[str, Any] = {
+            **GIVING_BACK,
             "memory_limit": memory,
             "temp_directory": spill,
             "python_enable_replacements": "false",
