@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+import flows  # noqa: F401 - first: sets allocators as the product does, before Arrow is there
 from benchmarks import make_lake
 from benchmarks.measure import machine, run, table
 
@@ -136,8 +137,6 @@ def _bytes(folder: Path) -> int:
 
 def _one(step: str, folder: Path) -> dict[str, Any]:
     """Run a step here and return what it cost and said."""
-    import flows  # noqa: F401 - sets Arrow's allocator as the product does
-
     started, used = time.perf_counter(), time.process_time()
     said = STEPS[step](folder)
     return {"wall_s": time.perf_counter() - started, "cpu_s": time.process_time() - used} | said

@@ -2,7 +2,7 @@
 
 Nothing phones home: both of Prefect's telemetry systems are off unless someone turned them on.
 
-Both kinds of setting must stand before what they are for is imported.
+Each kind of setting must stand before what it is for is imported.
 """
 
 import ctypes
@@ -16,7 +16,10 @@ os.environ.setdefault(
 )  # 20 s is too short on a busy machine
 # Arrow's own allocator keeps what was freed: 200 MB after some 8,000 rows that never took more than 3 MB at once.
 os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
-# The C library keeps what was freed apart for each of up to eight threads a core: 150 MB after scans of a million rows.
-_M_ARENA_MAX = -8
-with suppress(OSError, AttributeError):  # where there is another C library
-    ctypes.CDLL(None).mallopt(_M_ARENA_MAX, max(2, len(os.sched_getaffinity(0))))
+# So does the system's, a heap a thread: few heaps, and large blocks go back to the system when they are freed.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # of glibc's malloc.h
+with suppress(OSError, AttributeError):  # another C library has no such settings
+    _mallopt = ctypes.CDLL(None).mallopt
+    _mallopt(_M_ARENA_MAX, 2)
+    _mallopt(_M_MMAP_THRESHOLD, 256 << 10)
+    _mallopt(_M_TRIM_THRESHOLD, 4 << 20)

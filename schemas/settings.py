@@ -40,8 +40,8 @@ class Settings(BaseSettings):
     worker_memory: str = Field("auto", description="Memory limit of a local worker, e.g. '4GiB'.")
     join_memory: str = Field(
         "auto",
-        description="What joins of a flow may hold, e.g. '4GB', before they spill to disk; auto: a quarter of the machine's "
-        "memory. A million media take about 1 GB.",
+        description="What joins of a flow may hold, e.g. '1GB', before they spill to disk; auto: 256 MB, however many media "
+        "there are.",
     )
     wait_s: float = Field(
         0.0, ge=0, description="How long a run waits for a lake that another run holds, before exit code 3."

@@ -17,9 +17,13 @@ import pyarrow as pa
 from schemas.errors import NoSuchTable
 from schemas.tables import CODES_PREFIX, EMBEDDINGS_PREFIX, TOKENS_PREFIX
 from storage import history
+from storage.database import MEMORY, cursor, database
+from storage.differing import Differing
 from storage.lake import Lake
 from storage.sql import Limits
-from storage.sql.views import KEYS, SUBJECTS, quoted
+from storage.sql.door import translated
+from storage.sql.views import SUBJECTS, quoted
+from storage.sql.watch import WATCHER
 from storage.versions import Snapshot
 
 Kind = Literal["rule", "person", "caption", "score", "encoder", "input", "method", "content"]
@@ -42,7 +46,7 @@ _TELLING: dict[str, tuple[str, ...]] = {
     "rewrites": ("kind", "method"),
 }
 _PERSON = "person"  # what `dropped_by` says where a person's verdict drops
-_LIMITS = Limits(seconds=900.0, memory="2GB", rows=None, result_bytes=4 << 30)
+_LIMITS = Limits(seconds=900.0, memory=MEMORY)
 _LEFT_OUT = frozenset(
     {"name", "tag", "shard_rows"}
 )  # of a recipe: they change no row; nor does a source's place
@@ -172,18 +176,25 @@ def difference(
         after: The same.
         tables: Which tables; all by default.
         limit: Sample rows of a table at most.
-        limits: What comparing one table may use.
+        limits: Seconds that comparing one table may take, and memory before it spills to disk.
 
     Raises:
         ValueError: `limit` is under 0.
         NoSuchSnapshot: Nothing has one of the names.
         NoSuchTable: Neither snapshot has a table.
         LakeError: The data of a snapshot has been let go.
-        SqlError: A table has more differences than `limits` allow.
+        SqlError: Comparing a table takes longer than `limits` allow.
     """
     if limit < 0:
         raise ValueError(f"limit is a number of rows from 0, found {limit}")
-    sides = _Sides(lake, lake.snapshot(before), lake.snapshot(after), limits)
+    old, new = lake.snapshot(before), lake.snapshot(after)
+    with database(limits.memory), cursor() as con:
+        return _difference(_Sides(Differing(con, lake, old, new), limits), before, after, tables, limit)
+
+
+def _difference(
+    sides: "_Sides", before: str, after: str, tables: Sequence[str] | None, limit: int
+) -> Difference:
     known = sides.old.versions.keys() | sides.new.versions.keys()
     for table in tables or ():
         if table not in known:
@@ -194,7 +205,7 @@ def difference(
     differ = [table for table in wanted if sides.old.digests.get(table) != sides.new.digests.get(table)]
     if differ:
         for snapshot in (sides.old, sides.new):
-            history.check_readable(lake, snapshot)
+            history.check_readable(sides.lake, snapshot)
     found = {
         table: _of_table(sides, table, limit) if table in differ else TableDifference() for table in wanted
     }
@@ -215,9 +226,10 @@ def thumbnails(lake: Lake, found: Difference) -> dict[str, bytes]:
 class _Sides:
     """Two snapshots and what is known on each of rules, people, scorers and captioners."""
 
-    def __init__(self, lake: Lake, old: Snapshot, new: Snapshot, limits: Limits) -> None:
-        self.lake, self.old, self.new, self.limits = lake, old, new, limits
-        self.runs = [history.led_by(lake, snapshot) for snapshot in (old, new)]
+    def __init__(self, rows: Differing, limits: Limits) -> None:
+        self.rows, self.con, self.limits = rows, rows.con, limits
+        self.lake, self.old, self.new = rows.lake, rows.old, rows.new
+        self.runs = [history.led_by(self.lake, snapshot) for snapshot in (self.old, self.new)]
         self._kept: dict[str, Any] = {}
 
     def settings(self) -> tuple[Setting, ...]:
@@ -244,9 +256,6 @@ class _Sides:
         place = "curate: correspondence." if rule.startswith("correspondence: ") else f"[{rule}]"
         return " (its settings changed)" if any(place in each.name for each in self.settings()) else ""
 
-    def sql(self, statement: str, **params: Any) -> pa.Table:
-        return self.lake.sql(statement, params=params, at=self.new.snapshot_id, limits=self.limits).arrow()
-
     def read(self, snapshot: Snapshot, table: str, columns: list[str], where: str | None = None) -> pa.Table:
         """Return columns of a table, those it lacks as nulls; no rows where the snapshot lacks it."""
         if table not in snapshot.versions:
@@ -254,13 +263,16 @@ class _Sides:
         dataset = self.lake.dataset(table, snapshot)
         return dataset.to_table(columns=columns, filter=where)
 
-    def drops(self, snapshot: Snapshot) -> pa.Table:
-        """Return what rules say at a snapshot."""
-        name = f"drops {snapshot.snapshot_id}"
-        if name not in self._kept:
-            columns = ["subject_id", "rule", "verdict", "threshold", "position", "run_id"]
-            self._kept[name] = self.read(snapshot, "decisions", columns, "active")
-        return self._kept[name]
+    def offer_drops(self, name: str, snapshot: Snapshot) -> None:
+        """Offer what rules say at a snapshot; no rows without a table of decisions."""
+        columns = "subject_id, rule, verdict, threshold, position, run_id"
+        if self.rows.offer(f"{name}_stored", "decisions", snapshot):
+            self.con.execute(
+                f"CREATE OR REPLACE TEMP VIEW {name} AS SELECT {columns} FROM {name}_stored WHERE active"
+            )
+        else:
+            nothing = ", ".join(f"NULL::VARCHAR AS {column}" for column in columns.split(", "))
+            self.con.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS SELECT {nothing} WHERE false")
 
     def rules(self) -> tuple[dict[str, str], dict[str, str]]:
         """Return {rule: its threshold} on both sides: as decisions say, else as the recipe does."""
@@ -268,11 +280,14 @@ class _Sides:
             sides = []
             for snapshot, runs in zip((self.old, self.new), self.runs, strict=True):
                 found = history.thresholds({flow: row["recipe_json"] or {} for flow, row in runs.items()})
-                rows = self.drops(snapshot).select(["rule", "threshold", "run_id"]).to_pydict()
+                self.offer_drops("ruled", snapshot)
+                rows = self.con.execute(
+                    "SELECT rule, coalesce(run_id, ''), max(threshold) FROM ruled WHERE threshold IS NOT NULL "
+                    "AND NOT starts_with(rule, 'caption: ') GROUP BY 1, 2"
+                ).fetchall()
                 newest: dict[str, tuple[str, str]] = {}
-                for rule, threshold, run in zip(*rows.values(), strict=True):
-                    if threshold is not None and not rule.startswith("caption: "):
-                        newest[rule] = max(newest.get(rule, ("", "")), (run or "", threshold))
+                for rule, run, threshold in rows:
+                    newest[rule] = max(newest.get(rule, ("", "")), (run, threshold))
                 sides.append(found | {rule: threshold for rule, (_, threshold) in newest.items()})
             self._kept["rules"] = tuple(sides)
         return self._kept["rules"]
@@ -286,45 +301,47 @@ class _Sides:
             sides = []
             for snapshot in (self.old, self.new):
                 rows: set[tuple[Any, ...]] = set()
-                if table in snapshot.versions:
-                    has = self.lake.dataset(table, snapshot).schema.names
+                if has := self.rows.offer("its", table, snapshot):
                     where = " WHERE active" if "active" in has else ""
                     listed = ", ".join(map(quoted, columns))
-                    found = self.sql(
-                        f"SELECT DISTINCT {listed} FROM raw.{quoted(table)} AT (VERSION => $v){where}",
-                        v=snapshot.snapshot_id,
-                    )
-                    rows = set(zip(*(found[column].to_pylist() for column in columns), strict=True))
+                    rows = set(self.con.execute(f"SELECT DISTINCT {listed} FROM its{where}").fetchall())
                 sides.append(rows)
             self._kept[name] = tuple(sides)
         return self._kept[name]
 
 
 def _of_table(sides: _Sides, table: str, limit: int) -> TableDifference:
-    rows = _rows(sides, table)
-    with duckdb.connect() as con:
-        con.register("r", rows)
-        counts = dict(con.execute("SELECT change, count(*) FROM r GROUP BY 1").fetchall())
-        columns = dict(
-            con.execute(
-                "SELECT c, count(*) FROM (SELECT unnest(changed_columns) c FROM r) GROUP BY 1 ORDER BY 1"
-            ).fetchall()
-        )
-        facts, told = _told(sides, con, table, rows.column_names)
-        groups = con.execute(
-            f"SELECT {', '.join(facts)}, count(*), min(key, {max(limit, 1)}) FROM ({told}) GROUP BY ALL ORDER BY ALL"
+    with WATCHER.watching(sides.con, sides.limits) as watch:
+        try:
+            return _compared(sides, table, limit)
+        except duckdb.Error as error:
+            raise translated(error, watch, sides.limits) from error
+
+
+def _compared(sides: _Sides, table: str, limit: int) -> TableDifference:
+    con = sides.con
+    names = sides.rows.hold_rows(table, _telling(table))
+    if table == "pairs":
+        names += _hold_origins(sides)
+    counts = dict(con.execute("SELECT change, count(*) FROM r GROUP BY 1").fetchall())
+    columns = dict(
+        con.execute(
+            "SELECT c, count(*) FROM (SELECT unnest(changed_columns) c FROM r) GROUP BY 1 ORDER BY 1"
         ).fetchall()
-        totals: Counter[Cause] = Counter()
-        keys: dict[Cause, list[str]] = {}
-        for *values, n, some in groups:
-            cause = _cause(sides, table, dict(zip(facts, values, strict=True)))
-            totals[cause] += n
-            keys.setdefault(cause, []).extend(some)
-        ordered = sorted(totals, key=lambda cause: (-totals[cause], cause.said))
-        chosen = _chosen([sorted(keys[cause]) for cause in ordered], limit)
-        con.register("chosen", pa.table({"key": pa.array([key for _, key in chosen], pa.string())}))
-        picked: pa.Table = con.sql("SELECT r.* FROM r SEMI JOIN chosen USING (key)").to_arrow_table()
-        sampled = {row["key"]: row for row in picked.to_pylist()}
+    )
+    facts, told = _told(sides, table, names)
+    groups = con.execute(
+        f"SELECT {', '.join(facts)}, count(*), min(key, {max(limit, 1)}) FROM ({told}) GROUP BY ALL ORDER BY ALL"
+    ).fetchall()
+    totals: Counter[Cause] = Counter()
+    keys: dict[Cause, list[str]] = {}
+    for *values, n, some in groups:
+        cause = _cause(sides, table, dict(zip(facts, values, strict=True)))
+        totals[cause] += n
+        keys.setdefault(cause, []).extend(some)
+    ordered = sorted(totals, key=lambda cause: (-totals[cause], cause.said))
+    chosen = _chosen([sorted(keys[cause]) for cause in ordered], limit)
+    sampled = sides.rows.samples(table, [key for _, key in chosen])
     causes = tuple(Cause(**vars(cause) | {"rows": totals[cause]}) for cause in ordered)
     samples = [(ordered[place].said, sampled[key]) for place, key in chosen]
     return TableDifference(
@@ -333,48 +350,20 @@ def _of_table(sides: _Sides, table: str, limit: int) -> TableDifference:
     )  # fmt: skip
 
 
-def _rows(sides: _Sides, table: str) -> pa.Table:
-    """Return the rows that differ, with the columns that tell their cause as old_* and new_*."""
-    telling = _telling(table)
-    stored = {
-        place: set(sides.lake.dataset(table, snapshot).schema.names) if table in snapshot.versions else set()
-        for place, snapshot in (("old", sides.old), ("new", sides.new))
-    }
-    key = (
-        KEYS.get(table)
-        or sides.lake.dataset(table, sides.new if stored["new"] else sides.old).schema.names[0]
-    )
-    listed, joins = [], []
-    for place, ref in (("old", "$a"), ("new", "$b")):
-        for column in telling:
-            has = column in stored[place]
-            listed.append(f"{f'{place}.{quoted(column)}' if has else 'NULL'} AS {place}_{column}")
-        if stored[place]:
-            listed.append(f"{place}.{quoted(key)} IS NOT NULL AS in_{place}")
-            joins.append(
-                f"LEFT JOIN raw.{quoted(table)} AT (VERSION => {ref}) {place} ON {place}.{quoted(key)} = d.key"
-            )
-        else:
-            listed.append(f"false AS in_{place}")
-    if table == "pairs" and "texts" in sides.new.versions:
-        listed += ["t.origin AS text_origin", "t.generator AS text_generator"]
-        joins.append(
-            "LEFT JOIN raw.texts AT (VERSION => $b) t ON t.text_id = coalesce(new.text_id, old.text_id)"
-        )
-    elif table == "pairs":
-        listed += ["NULL AS text_origin", "NULL AS text_generator"]
-    return sides.sql(
-        f"SELECT d.key, d.change, d.changed_columns, d.before, d.after, {', '.join(listed)} "
-        f"FROM diff($t, $a, $b) d {' '.join(joins)}",
-        t=table,
-        a=sides.old.snapshot_id,
-        b=sides.new.snapshot_id,
-    )
+def _hold_origins(sides: _Sides) -> list[str]:
+    """Set beside the pairs that differ where their texts come from, and return the names of those columns."""
+    its = "coalesce(new_text_id, old_text_id)"
+    if sides.rows.offer("its_texts", "texts", sides.new):
+        texts = f"LEFT JOIN (SELECT text_id, origin, generator FROM its_texts) t ON t.text_id = {its}"
+        said = "t.origin AS text_origin, t.generator AS text_generator"
+    else:
+        texts, said = "", "NULL::VARCHAR AS text_origin, NULL::VARCHAR AS text_generator"
+    sides.rows.hold("with_origins", f"SELECT r.*, {said} FROM r {texts}")
+    sides.con.execute("DROP TABLE r; ALTER TABLE with_origins RENAME TO r")
+    return ["text_origin", "text_generator"]
 
 
-def _told(
-    sides: _Sides, con: duckdb.DuckDBPyConnection, table: str, names: list[str]
-) -> tuple[list[str], str]:
+def _told(sides: _Sides, table: str, names: list[str]) -> tuple[list[str], str]:
     """Return the names of what tells a row's cause, and the query of rows that gives them."""
     columns = "array_to_string(changed_columns, ', ') AS columns"
     if table not in SUBJECTS:
@@ -384,16 +373,18 @@ def _told(
             "columns",
             *facts,
         ], f"SELECT key, change, {columns}, {', '.join(map(quoted, facts)) or '1'} FROM r"
+    con = sides.con
     for place, snapshot in (("old", sides.old), ("new", sides.new)):
-        con.register(f"said_{place}", sides.drops(snapshot))
+        sides.offer_drops(f"said_{place}", snapshot)
         people = ["subject_id", "verdict", "person", "made_at"]
         con.register(f"people_{place}", sides.read(snapshot, "verdicts", people, "active"))
-        con.execute(
-            f"CREATE TEMP VIEW drops_{place} AS SELECT subject_id, rule, arg_min(threshold, position) AS threshold "
-            f"FROM said_{place} WHERE verdict = 'drop' GROUP BY 1, 2"
+        sides.rows.hold(
+            f"drops_{place}",
+            f"SELECT subject_id, rule, arg_min(threshold, position) AS threshold FROM said_{place} "
+            "WHERE verdict = 'drop' GROUP BY 1, 2",
         )
         con.execute(
-            f"CREATE TEMP VIEW spoke_{place} AS SELECT subject_id, arg_max(verdict, made_at) AS verdict, "
+            f"CREATE OR REPLACE TEMP VIEW spoke_{place} AS SELECT subject_id, arg_max(verdict, made_at) AS verdict, "
             f"arg_max(person, made_at) AS person FROM people_{place} GROUP BY 1"
         )
     con.register(

@@ -19,7 +19,6 @@ import duckdb
 import lance
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.dataset as pds
 from filelock import FileLock, Timeout
 
@@ -36,6 +35,7 @@ from schemas.tables import (
     TableSpec,
 )
 from storage import lease, panics, quality, rows, versions
+from storage.database import as_written, cursor
 from storage.lease import Lease
 from storage.media import MediaStore
 from storage.places import Place
@@ -48,7 +48,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _SAID = Remembered(32)  # what logs say
-COMPARED_ROWS = 1 << 18  # of a table at once: the index they are looked up in is built anew each time
+COMPARED_ROWS = 1 << 13  # keys of a table at once
+MERGED_BYTES = 32 << 20  # of rows replaced at once: Lance holds them
 
 
 @dataclass(frozen=True)
@@ -250,11 +251,15 @@ class Lake:
             lock.release()
 
     def append_log(self, spec: TableSpec, *rows: dict[str, Any]) -> None:
-        """Append rows to a log table, all or none; a snapshot only if no row has its id."""
+        """Append rows to a log table, all or none.
+
+        A snapshot or a run has one row: who was taken for dead and wakes up finds that its successor has named its commit
+        and recorded it as missing. The first word on a snapshot counts, and the last one on a run.
+        """
         table = pa.Table.from_pylist(list(rows), schema=spec.schema)
-        if spec is SNAPSHOTS and (log := self.latest(spec.name)) is not None:
-            # of two that finish one commit, the dead run's successor and the run, which was not dead, one names it
-            log.merge_insert(spec.key).when_not_matched_insert_all().execute(table)
+        if spec in (SNAPSHOTS, RUNS) and (log := self.latest(spec.name)) is not None:
+            merge = log.merge_insert(spec.key).when_not_matched_insert_all()
+            (merge.when_matched_update_all() if spec is RUNS else merge).execute(table)
             return
         lance.write_dataset(table, self._table_uri(spec.name), mode="append", storage_options=self._options)
 
@@ -369,19 +374,25 @@ class Writer:
         self._adopted: set[str] = set()
 
     def upsert(
-        self, spec: TableSpec, staged: pds.Dataset, *, metadata: Mapping[str, str] | None = None
+        self,
+        spec: TableSpec,
+        staged: pds.Dataset,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        repeats: bool = False,
     ) -> UpsertCount:
         """Add new rows and replace changed ones; equal rows are left alone, and no version is made for them.
 
-        Rows stream: what is held in memory is the staged keys and their digests, not the rows.
+        Rows stream: what is held in memory is two bytes a row. Keys are compared within the `database` around, which spills.
 
         Args:
             spec: The table.
             staged: Rows with `row_digest`, each key once.
             metadata: Table metadata to set when the table is created.
+            repeats: Whether a key may stand twice after all; its first row counts.
 
         Raises:
-            LakeError: A key stands twice in `staged`.
+            LakeError: A key stands twice in `staged`, and may not.
             Overtaken: Another writer wrote to the table.
         """
         count = staged.count_rows()
@@ -389,7 +400,7 @@ class Writer:
             return UpsertCount()
         self._check()
         dataset = self._base(spec, metadata)
-        is_new, is_changed = _compared(spec, staged, dataset)
+        is_new, is_changed, again = _compared(spec, staged, dataset, repeats=repeats)
         uri, options = self.lake._table_uri(spec.name), self.lake._options
         if is_new.any():
             before = dataset.version
@@ -398,14 +409,14 @@ class Writer:
             )
             self._follows(spec.name, before, dataset.version)
         if is_changed.any():
-            before = dataset.version
-            merge = dataset.merge_insert(spec.key).when_matched_update_all()
-            merge.execute(_only(staged, spec, is_changed))
-            self._follows(spec.name, before, dataset.version)
+            for part in _parts(_only(staged, spec, is_changed)):
+                before = dataset.version
+                dataset.merge_insert(spec.key).when_matched_update_all().execute(part)
+                self._follows(spec.name, before, dataset.version)
         added, replaced = int(is_new.sum()), int(is_changed.sum())
         if added or replaced:
             self._touched[spec.name] = dataset.version
-        return UpsertCount(added, replaced, count - added - replaced)
+        return UpsertCount(added, replaced, count - again - added - replaced)
 
     def rebase(self, table: str) -> None:
         """Bring a table back to what the newest snapshot names, undoing what a killed writer left behind.
@@ -625,27 +636,82 @@ def key_of(table: str) -> str:
 
 
 def _compared(
-    spec: TableSpec, staged: pds.Dataset, base: lance.LanceDataset
-) -> tuple[np.ndarray, np.ndarray]:
+    spec: TableSpec, staged: pds.Dataset, base: lance.LanceDataset, *, repeats: bool
+) -> tuple[np.ndarray, np.ndarray, int]:
     """Return which staged rows have a key the table lacks, and which differ from the row that has it. (N,) bool each.
 
+    And how many rows repeat a key: those are neither.
+
     Raises:
-        LakeError: A key stands twice in `staged`.
+        LakeError: A key stands twice in `staged`, and may not.
     """
-    ours = staged.to_table(columns=[spec.key, "row_digest"], use_threads=False)
-    keys, digests = ours[spec.key].combine_chunks(), rows.halves(ours["row_digest"])
-    if pc.count_distinct(keys).as_py() < len(keys):
-        counts = keys.value_counts()
-        twice = counts.field("values").filter(pc.greater(counts.field("counts"), 1))[0]
-        raise LakeError(f"{spec.name}: the key {twice} stands twice among the staged rows")
-    is_new, is_changed = np.ones(len(keys), bool), np.zeros(len(keys), bool)
-    for batch in base.to_batches(columns=[spec.key, "row_digest"], batch_size=COMPARED_ROWS):
-        at = pc.index_in(batch[spec.key], value_set=keys)
-        theirs = rows.halves(batch["row_digest"].filter(at.is_valid()))
-        rows_of = at.drop_null().to_numpy()
-        is_new[rows_of] = False
-        is_changed[rows_of] = (digests[rows_of] != theirs).any(axis=1)
-    return is_new, is_changed
+    count = staged.count_rows()
+    is_new, is_changed = np.zeros(count, bool), np.zeros(count, bool)
+    key = spec.key
+    # the smaller side is held
+    both = (
+        f"theirs t RIGHT JOIN ours o ON t.{key} = o.{key}"
+        if count < base.count_rows()
+        else f"ours o LEFT JOIN theirs t ON t.{key} = o.{key}"
+    )
+    with cursor() as con, as_written(con):
+        con.register("ours", _numbered(staged, spec))
+        con.execute(
+            f"CREATE TEMP TABLE twice AS SELECT {key}, min(place) AS first FROM ours GROUP BY 1 HAVING count(*) > 1"
+        )
+        repeated = con.execute(f"SELECT {key} FROM twice LIMIT 1").fetchall()
+        if repeated and not repeats:
+            raise LakeError(f"{spec.name}: the key {repeated[0][0]} stands twice among the staged rows")
+        con.register("ours", _numbered(staged, spec))
+        con.register(
+            "theirs", base.scanner(columns=[key, "row_digest"], batch_size=COMPARED_ROWS).to_reader()
+        )
+        found = con.sql(
+            f"SELECT o.place, t.{key} IS NULL AS is_new FROM {both} "
+            f"WHERE t.{key} IS NULL OR t.row_digest <> o.row_digest"
+        ).to_arrow_reader(COMPARED_ROWS)
+        for batch in found:
+            places, new = batch["place"].to_numpy(), batch["is_new"].to_numpy(zero_copy_only=False)
+            is_new[places[new]] = True
+            is_changed[places[~new]] = True
+        if not repeated:
+            return is_new, is_changed, 0
+        con.register("ours", _numbered(staged, spec))
+        again = con.execute(
+            f"SELECT o.place FROM ours o JOIN twice t ON t.{key} = o.{key} WHERE o.place > t.first"
+        )
+        places = again.fetchnumpy()["place"]
+        is_new[places] = is_changed[places] = False
+    return is_new, is_changed, len(places)
+
+
+def _numbered(staged: pds.Dataset, spec: TableSpec) -> pa.RecordBatchReader:
+    """Stream the staged keys and digests with the places of their rows."""
+    schema = pa.schema([("place", pa.int64()), spec.stored.field(spec.key), spec.stored.field("row_digest")])
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        start = 0
+        for batch in staged.to_batches(columns=schema.names[1:], batch_readahead=2, fragment_readahead=1):
+            place = pa.array(np.arange(start, start + len(batch)))
+            yield pa.record_batch([place, *batch.columns], schema=schema)
+            start += len(batch)
+
+    return pa.RecordBatchReader.from_batches(schema, batches())
+
+
+def _parts(rows: pa.RecordBatchReader) -> Iterator[pa.RecordBatchReader]:
+    """Cut rows where they fill `MERGED_BYTES`. Each part is to be read to its end before the next one."""
+    batches = iter(rows)
+
+    def some(first: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+        yield first
+        filled = first.nbytes
+        while filled < MERGED_BYTES and (batch := next(batches, None)) is not None:
+            yield batch
+            filled += batch.nbytes
+
+    for first in batches:
+        yield pa.RecordBatchReader.from_batches(rows.schema, some(first))
 
 
 def _only(staged: pds.Dataset, spec: TableSpec, wanted: np.ndarray) -> pa.RecordBatchReader:

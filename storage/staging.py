@@ -86,21 +86,17 @@ class Staging:
             return pa.ipc.open_file(file.read()).read_all()
 
     def dataset(self, paths: Sequence[str], schema: pa.Schema) -> "pds.Dataset":
-        """Return files as one lazily scanned dataset; no files, no rows.
+        """Return files as one table, read in their order and only as far as it is asked for; no files, no rows.
 
-        From an object store they are copied to local disk first. A scan by way of Python's file systems, in which a
-        file cannot be read, stops for ever: Arrow holds the interpreter's lock and waits for a thread that wants it.
+        From an object store they are copied to local disk first.
 
         Raises:
             FileNotFoundError: One is not there any more.
         """
-        import pyarrow.dataset as pds  # brings pandas: half of a worker's start
-        import pyarrow.fs as pafs
+        from storage.streams import Files  # brings pandas: half of a worker's start
 
-        if not paths:
-            return pds.dataset(schema.empty_table())
         here = [path if self.place.is_local else self._fetched(path) for path in paths]
-        return pds.dataset(here, schema=schema, format="ipc", filesystem=pafs.LocalFileSystem())
+        return Files(here, schema)
 
     def _fetched(self, path: str) -> str:
         """Copy a file to this process's own temporary folder, unless it is there as it is now, and return its path."""

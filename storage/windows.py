@@ -8,8 +8,10 @@ import lance
 import pyarrow as pa
 import pyarrow.dataset as pds
 
+from storage.streams import Stream, passing
+
 ROWS = 1 << 18  # of a window
-BATCH_ROWS = 1 << 13
+BATCH_ROWS = 1 << 14
 
 
 class Windowed(pds.Dataset):
@@ -27,19 +29,18 @@ class Windowed(pds.Dataset):
         """The table's columns."""
         return self._rows.schema
 
-    def scanner(
-        self, *_: Any, columns: Sequence[str] | None = None, filter: Any = None, **__: Any
-    ) -> pds.Scanner:
-        """Return the rows of some columns that pass a filter."""
+    def scanner(self, *_: Any, columns: Sequence[str] | None = None, filter: Any = None, **__: Any) -> Any:
+        """Return the rows of some columns that pass a filter, to be read once."""
         names = list(self.schema.names if columns is None else columns)
-        said = str(filter) if filter is not None else ""
-        of_filter = [
-            name
-            for name in self.schema.names
-            if name not in names and re.search(rf"\b{re.escape(name)}\b", said)
-        ]
-        read = pa.schema([self.schema.field(name) for name in (*names, *of_filter)])
-        return pds.Scanner.from_batches(self._batches(read.names), schema=read, columns=names, filter=filter)
+        asked = pa.schema([self.schema.field(name) for name in names])
+        return Stream(asked, self._batches(names) if filter is None else self._filtered(names, filter))
+
+    def _filtered(self, names: list[str], wanted: Any) -> Iterator[pa.RecordBatch]:
+        said = str(wanted)
+        of_filter = [name for name in self.schema.names if re.search(rf"\b{re.escape(name)}\b", said)]
+        read = pa.schema([self.schema.field(name) for name in dict.fromkeys([*names, *of_filter])])
+        for batch in self._batches(read.names):
+            yield from passing([batch], read, names, wanted)
 
     def _batches(self, names: list[str]) -> Iterator[pa.RecordBatch]:
         for start in range(0, self._rows.count_rows(), ROWS):

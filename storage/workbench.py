@@ -1,32 +1,34 @@
 """One DuckDB connection over a snapshot and a run's staged rows: joins that spill to disk instead of to memory."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import duckdb
-import psutil
+import lance
+import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as pds
+from numpy.typing import NDArray
 
 from schemas.tables import TableSpec
 from storage import rows
+from storage.database import as_written, cursor, database
 from storage.lake import Lake
-from storage.scratch import scratch
 from storage.staging import Staging
 from storage.versions import Snapshot
 
 BATCH_ROWS = 512  # of rows that may hold pixels or vectors
 KEY_ROWS = 4096  # of rows that hold neither
-MEMORY = "auto"
-LEAST_MEMORY = 512 << 20
+SPARSE = 32  # one row wanted in so many: they are read one by one
+
+__all__ = ["BATCH_ROWS", "KEY_ROWS", "Workbench", "database", "mapped", "values", "workbench"]
 
 _NAME = r"[a-z][a-z0-9_]*"
-_DATABASE: ContextVar[Sequence[duckdb.DuckDBPyConnection]] = ContextVar("database", default=())
 
 
 @dataclass(frozen=True)
@@ -87,19 +89,52 @@ class Workbench:
 
     def tables(self, sql: str, params: Sequence[object] = (), *, size: int) -> Iterator[pa.Table]:
         """Stream a query's rows as tables of exactly `size` rows, the last one shorter, whatever DuckDB's batches are."""
-        held: list[pa.RecordBatch] = []
-        count = 0
-        for batch in self.batches(sql, params, size=size):
-            while len(batch):
-                part = batch.slice(0, size - count)
-                batch = batch.slice(len(part))
-                held.append(part)
-                count += len(part)
-                if count == size:
-                    yield pa.Table.from_batches(held).combine_chunks()
-                    held, count = [], 0
-        if held:
-            yield pa.Table.from_batches(held).combine_chunks()
+        yield from _sized(self.batches(sql, params, size=size), size)
+
+    def chosen(
+        self, spec: TableSpec, columns: Sequence[str], sql: str, beside: Sequence[str] = (), *, size: int
+    ) -> Iterator[pa.Table]:
+        """Stream rows of the snapshot that a query chooses, in the order they lie in, as tables of `size` rows.
+
+        For rows with pixels: they pass no join and wait for no other row.
+
+        Args:
+            spec: The table.
+            columns: Columns to read.
+            sql: Query over `addressed`, the key and address of every row of the snapshot: `_rowaddr`, each once, and columns
+                to set beside those that are read.
+            beside: Further columns of `addressed`.
+            size: Rows of a table; the last one has fewer.
+        """
+        if self.base is None or spec.name not in self.base.versions:
+            return
+        dataset = self.lake.dataset(spec.name, self.base)
+        keys = dataset.scanner(
+            columns=[spec.key, *beside], with_row_address=True, batch_size=KEY_ROWS
+        ).to_reader()
+        self._con.register("addressed", keys)
+        found = self.mapped(f"SELECT * FROM ({sql}) ORDER BY _rowaddr")
+        self._con.unregister("addressed")
+        yield from _sized(_beside(dataset, columns, found), size)
+
+    def hold(self, name: str, sql: str) -> None:
+        """Keep a query's rows as a table of this workbench, until it closes or the name is held anew; it spills to disk.
+
+        One join a statement: what several joins of one statement hold, they cannot all spill.
+        """
+        if not re.fullmatch(_NAME, name):
+            raise ValueError(f"{name!r} cannot name a table of a query")
+        self.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {sql}")
+
+    def drop(self, *names: str) -> None:
+        """Let go of what was held."""
+        for name in names:
+            self._con.execute(f"DROP TABLE {name}")
+
+    def mapped(self, sql: str, params: Sequence[object] = ()) -> pa.Table:
+        """Return a query's rows in a temporary file that is mapped: as many as there are. The file goes with them."""
+        reader = self.batches(sql, params, size=KEY_ROWS)
+        return mapped(reader, reader.schema)
 
     def stage(self, sql: str, *parts: str, schema: pa.Schema | None = None) -> str:
         """Write a query's rows, without pixels or vectors, to a staged file, streaming, and return its path."""
@@ -121,15 +156,15 @@ class Workbench:
 
     def stage_rows(self, sql: str, spec: TableSpec, *parts: str) -> str:
         """Write a query's rows as rows of a content table, digest included, and return the file's path."""
+        tables = (pa.Table.from_batches([batch]) for batch in self.batches(sql) if len(batch))
+        return self.stage_tables(tables, spec, *parts)
 
-        def digested() -> Iterator[pa.RecordBatch]:
-            for batch in self.batches(sql):
-                if len(batch):
-                    yield from (
-                        rows.with_digest(pa.Table.from_batches([batch]), spec).combine_chunks().to_batches()
-                    )
-
-        return self.staging.write_batches(digested(), spec.stored, *parts)
+    def stage_tables(self, tables: Iterable[pa.Table], spec: TableSpec, *parts: str) -> str:
+        """Write tables, one after another, as rows of a content table, digest included, and return the file's path."""
+        digested = (
+            batch for table in tables for batch in rows.with_digest(table, spec).combine_chunks().to_batches()
+        )
+        return self.staging.write_batches(digested, spec.stored, *parts)
 
     @contextmanager
     def as_written(self) -> Iterator[None]:
@@ -137,50 +172,14 @@ class Workbench:
 
         For rows with pixels. Sizes are not known here, and the engine would hold them as soon as keys.
         """
-        setting = self._con.cursor()  # one of its own: where the block fails, ours still has an open result
-        setting.execute("SET GLOBAL disabled_optimizers = 'join_order,build_side_probe_side'")
-        try:
+        with as_written(self._con):
             yield
-        finally:
-            setting.execute("RESET GLOBAL disabled_optimizers")
-            setting.close()
 
     def _knowing(self, sql: str) -> duckdb.DuckDBPyConnection:
         """Return the connection, told of what the statement names."""
         for name in set(re.findall(_NAME, sql)) & self._offered.keys():
             self._con.register(name, self._offered.pop(name)())
         return self._con
-
-
-@contextmanager
-def database(memory: str = MEMORY) -> Iterator[None]:
-    """Have all workbenches opened inside share one DuckDB: starting one costs more than most of their queries.
-
-    It reads nothing but what a workbench offers it.
-
-    Args:
-        memory: Limit of all of them together before queries spill to a temporary folder, such as "4GB"; auto: a quarter of
-            the machine's memory. Several joins of one query hold keys at once, which cannot all be spilled.
-    """
-    if memory == "auto":
-        memory = f"{max(LEAST_MEMORY, psutil.virtual_memory().total // 4)}B"
-    with scratch("spill") as spill:
-        config: dict[str, Any] = {
-            "memory_limit": memory,
-            "temp_directory": spill,
-            "python_enable_replacements": "false",
-            "threads": "2",
-            "preserve_insertion_order": "false",
-        }
-        with duckdb.connect(config=config) as con:
-            con.execute("SET enable_external_access = false")  # last: it also freezes temp_directory
-            shared = [con]
-            token = _DATABASE.set(shared)
-            try:
-                yield
-            finally:
-                _DATABASE.reset(token)
-                shared.clear()  # a task's copy of the context lives on: it shall not hold the connection
 
 
 @contextmanager
@@ -192,11 +191,7 @@ def workbench(lake: Lake, base: Snapshot | None, staging: Staging) -> Iterator[W
         base: The snapshot to read.
         staging: Where results go.
     """
-    with ExitStack() as stack:
-        if not _DATABASE.get():
-            stack.enter_context(database())
-        con = stack.enter_context(_DATABASE.get()[0].cursor())
-        con.execute("SET TimeZone = 'UTC'")
+    with cursor() as con:
         yield Workbench(lake, base, staging, con)
 
 
@@ -210,6 +205,90 @@ def _of_snapshot(lake: Lake, base: Snapshot | None, spec: TableSpec) -> pds.Data
     for one in lacking:
         table = table.append_column(one, pa.nulls(len(table), one.type))
     return pds.dataset(table)
+
+
+def mapped(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
+    """Return rows in a temporary file that is mapped; the file goes with them."""
+    with NamedTemporaryFile(prefix="xmodal-rows-", suffix=".arrow") as file:
+        with pa.OSFile(file.name, "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+            for batch in batches:
+                writer.write_batch(batch)
+        with pa.memory_map(file.name) as source:
+            return pa.ipc.open_file(source).read_all()
+
+
+def _sized(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[pa.Table]:
+    """Cut batches into tables of exactly `size` rows, the last one shorter."""
+    held: list[pa.RecordBatch] = []
+    count = 0
+    for batch in batches:
+        while len(batch):
+            part = batch.slice(0, size - count)
+            batch = batch.slice(len(part))
+            held.append(part)
+            count += len(part)
+            if count == size:
+                yield pa.Table.from_batches(held).combine_chunks()
+                held, count = [], 0
+    if held:
+        yield pa.Table.from_batches(held).combine_chunks()
+
+
+def _addressed(dataset: lance.LanceDataset, spec: TableSpec, beside: Sequence[str]) -> pa.RecordBatchReader:
+    """Stream key, further columns and address of every row; columns the table lacks are null."""
+    here = [name for name in (spec.key, *beside) if name in dataset.schema.names]
+    lacking = [spec.schema.field(name) for name in beside if name not in here]
+    scanner = dataset.scanner(columns=here, with_row_address=True, batch_size=KEY_ROWS)
+    schema = pa.schema([*scanner.projected_schema, *lacking])
+    batches = (
+        pa.record_batch([*batch.columns, *(pa.nulls(len(batch), one.type) for one in lacking)], schema=schema)
+        for batch in scanner.to_batches()
+    )
+    return pa.RecordBatchReader.from_batches(schema, batches)
+
+
+def _beside(
+    dataset: lance.LanceDataset, columns: Sequence[str], chosen: pa.Table
+) -> Iterator[pa.RecordBatch]:
+    """Yield columns of the rows at ascending addresses, those the table lacks as nulls, and what else was chosen with them.
+
+    Fragments without such a row are not read, and of those with a few only these.
+    """
+    addresses = chosen["_rowaddr"].to_numpy().astype(np.uint64)
+    further = chosen.drop_columns(["_rowaddr"])
+    here = [name for name in columns if name in dataset.schema.names]
+    done = 0
+    for fragment in sorted(dataset.get_fragments(), key=lambda part: part.fragment_id):
+        end = int(np.searchsorted(addresses, np.uint64((fragment.fragment_id + 1) << 32)))
+        wanted = addresses[done:end]
+        few = len(wanted) * SPARSE < fragment.count_rows()
+        read = _taken(dataset, here, wanted) if few else _scanned(dataset, here, fragment, wanted)
+        for rows_of in read:
+            beside = further.slice(done, len(rows_of))
+            done += len(rows_of)
+            found = [rows_of[name] if name in here else pa.nulls(len(rows_of)) for name in columns]
+            named = pa.table([*found, *beside.columns], names=[*columns, *beside.column_names])
+            yield from named.combine_chunks().to_batches()
+
+
+def _taken(
+    dataset: lance.LanceDataset, columns: list[str], addresses: NDArray[np.uint64]
+) -> Iterator[pa.Table]:
+    for start in range(0, len(addresses), BATCH_ROWS):
+        yield dataset._take_rows(addresses[start : start + BATCH_ROWS].tolist(), columns=columns)
+
+
+def _scanned(
+    dataset: lance.LanceDataset, columns: list[str], fragment: Any, addresses: NDArray[np.uint64]
+) -> Iterator[pa.Table]:
+    scanner = dataset.scanner(
+        columns=columns, with_row_address=True, fragments=[fragment], scan_in_order=True, batch_size=BATCH_ROWS,
+        batch_readahead=2,
+    )  # fmt: skip
+    for batch in scanner.to_batches():
+        mask = np.isin(batch["_rowaddr"].to_numpy(), addresses, assume_unique=True)
+        if mask.any():
+            yield pa.Table.from_batches([batch.filter(pa.array(mask))])
 
 
 def values(column: pa.ChunkedArray) -> Iterator[Any]:

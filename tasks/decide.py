@@ -126,13 +126,14 @@ FROM (SELECT subject_id, arg_min(rule, position) AS rule FROM drops
       WHERE verdict = 'drop' AND subject = '{{subject}}' GROUP BY 1) d
 FULL JOIN (SELECT subject_id, verdict FROM people WHERE subject = '{{subject}}') h USING (subject_id)
 """
+DROPPED = "SELECT id, kept, dropped_by FROM kept_{subject} WHERE NOT kept OR dropped_by IS NOT NULL"
 KEPT_PAIRS = f"""
 SELECT p.pair_id AS id,
        p.present AND coalesce(m.kept, true) AND coalesce(t.kept, true) AND a.rule IS NULL AS kept,
        coalesce('media: ' || m.dropped_by, 'text: ' || t.dropped_by, a.rule) AS dropped_by
 FROM now_pairs p
-LEFT JOIN kept_media m ON m.id = p.media_id
-LEFT JOIN kept_text t ON t.id = p.text_id
+LEFT JOIN ({DROPPED.format(subject="media")}) m ON m.id = p.media_id
+LEFT JOIN ({DROPPED.format(subject="text")}) t ON t.id = p.text_id
 LEFT JOIN ({_AGAINST.format(subject="pair")}) a ON a.subject_id = p.pair_id
 """
 
@@ -158,16 +159,29 @@ def decided_bench(run: Run, decided: Decided) -> Iterator[Workbench]:
 
 
 def _offer_scores(bench: Workbench, paths: tuple[str, ...]) -> None:
-    """Offer `all_scores`: the staged ones, and those of the snapshot that they do not replace."""
+    """Offer what `_hold_scores` reads: the staged scores, and those of the snapshot."""
     bench.add_base(SCORES)
     bench.add_staged("staged_scores", paths, SCORES.stored)
-    bench.execute(
-        "CREATE TEMP VIEW all_scores AS "
-        "SELECT subject_id, method, params_digest, value FROM "
-        "(SELECT DISTINCT score_id, subject_id, method, params_digest, value FROM staged_scores) "
-        "UNION ALL SELECT subject_id, method, params_digest, value FROM base_scores "
-        "ANTI JOIN (SELECT DISTINCT score_id FROM staged_scores) USING (score_id)"
+
+
+def _hold_scores(bench: Workbench, method: Named, subject: str) -> None:
+    """Hold `scored`: a method's scores of what is there; staged ones stand for those of the snapshot with their id."""
+    table, id_column = _NOW[subject]
+    its = f"method = '{method.name}' AND params_digest = '{method_digest(method)}'"
+    bench.hold(
+        "staged_of_method", f"SELECT DISTINCT score_id, subject_id, value FROM staged_scores WHERE {its}"
     )
+    bench.hold(
+        "of_method",
+        "SELECT subject_id, value FROM staged_of_method UNION ALL SELECT subject_id, value FROM base_scores b "
+        f"ANTI JOIN (SELECT score_id FROM staged_of_method) s USING (score_id) WHERE {its}",
+    )
+    bench.hold(
+        "scored",
+        f"SELECT s.subject_id, s.value FROM of_method s JOIN (SELECT {id_column} AS id FROM {table} WHERE present) n "
+        "ON n.id = s.subject_id",
+    )
+    bench.drop("of_method", "staged_of_method")
 
 
 _NOW = {
@@ -187,17 +201,10 @@ def _outside(
     count: Callable[[str, int], None],
 ) -> Iterator[dict[str, object]]:
     """Yield a row per present subject whose score lies outside the rule."""
-    table, id_column = _NOW[subject]
-    scored = (
-        f"SELECT s.subject_id, s.value FROM all_scores s JOIN {table} n ON n.{id_column} = s.subject_id AND n.present "
-        "WHERE s.method = ? AND s.params_digest = ?"
-    )
-    of_method = [method.name, method_digest(method)]
+    _hold_scores(bench, method, subject)
     at_most = rule.at_most
     if rule.at_most_quantile is not None:
-        cut = bench.rows(f"SELECT quantile_cont(value, {rule.at_most_quantile}) FROM ({scored})", of_method)[
-            0
-        ][0]
+        cut = bench.rows(f"SELECT quantile_cont(value, {rule.at_most_quantile}) FROM scored")[0][0]
         at_most = (
             None if cut is None else max(float(cut), rule.floor if rule.floor is not None else float(cut))
         )
@@ -209,10 +216,10 @@ def _outside(
     if not bounds:
         return
     rule_digest, params = params_digest(rule.model_dump(mode="json")), method_digest(method)
-    outside = f"SELECT subject_id, value FROM ({scored}) WHERE {' OR '.join(bounds)} ORDER BY 1"
+    outside = f"SELECT subject_id, value FROM scored WHERE {' OR '.join(bounds)} ORDER BY 1"
     told = f"{rule.verdict} {subject}: {method.name}"
     count(told, 0)
-    for batch in bench.batches(outside, of_method, size=STAGED_ROWS):
+    for batch in bench.batches(outside, size=STAGED_ROWS):
         count(told, len(batch))
         for row in batch.to_pylist():
             yield decision(

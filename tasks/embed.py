@@ -31,18 +31,20 @@ TO_EMBED = {
 }
 
 # Vectors are kept for what the rules on items let through; texts only if some kept medium, or none at all, carries them.
+_LACKING = """
+SELECT k.id AS item_id FROM kept_{side} k ANTI JOIN (SELECT item_id FROM vectors WHERE side = '{side}') v ON v.item_id = k.id
+WHERE k.kept
+"""
 _MEDIA_WANTED = """
-SELECT k.id AS item_id FROM kept_media k JOIN now_media n ON n.media_id = k.id
-ANTI JOIN vectors v ON v.item_id = k.id
-WHERE k.kept AND n.phash IS NOT NULL AND list_contains({modalities}, n.modality)
+SELECT l.item_id FROM lacking l JOIN now_media n ON n.media_id = l.item_id
+WHERE n.phash IS NOT NULL AND list_contains({modalities}, n.modality)
 """
-_TEXT_WANTED = """
-SELECT k.id AS item_id FROM kept_text k ANTI JOIN vectors v ON v.item_id = k.id
-WHERE k.kept AND (
-  k.id IN (SELECT p.text_id FROM now_pairs p JOIN kept_media m ON m.id = p.media_id WHERE p.present AND m.kept)
-  OR k.id NOT IN (SELECT p.text_id FROM now_pairs p WHERE p.present)
-)
+_BORNE = """
+SELECT p.text_id, bool_or(m.id IS NOT NULL) AS by_kept
+FROM (SELECT text_id, media_id FROM now_pairs SEMI JOIN lacking l ON l.item_id = text_id WHERE present) p
+LEFT JOIN (SELECT id FROM kept_media WHERE kept) m ON m.id = p.media_id GROUP BY 1
 """
+_TEXT_WANTED = "SELECT l.item_id FROM lacking l LEFT JOIN borne b ON b.text_id = l.item_id WHERE coalesce(b.by_kept, true)"
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ def _offer_vectors(run: Run, bench: Workbench) -> None:
         raise ValueError("the run has no encoder")
     bench.add_base(embeddings(run.encoder.table, run.encoder.dim))
     bench.execute(
-        f"CREATE TEMP VIEW vectors AS SELECT item_id FROM base_{run.encoder.table} "
+        f"CREATE TEMP VIEW vectors AS SELECT item_id, side FROM base_{run.encoder.table} "
         f"WHERE encoder_digest = '{run.encoder.digest}'"
     )
 
@@ -147,7 +149,8 @@ def _staged_media(run: Run, bench: Workbench, modalities: frozenset[str]) -> Ite
         "SELECT media_id AS item_id, modality, thumbnail AS item FROM base_media b "
         "ANTI JOIN fresh_media f USING (media_id) SEMI JOIN wanted t ON t.item_id = b.media_id"
     )
-    bench.execute(f"CREATE TEMP TABLE wanted AS {wanted}")
+    bench.hold("lacking", _LACKING.format(side="media"))
+    bench.hold("wanted", wanted)
     # A scan of the snapshot's media reads their pixels: only if one of them needs a vector.
     stale = "SELECT count(*) FROM wanted WHERE item_id NOT IN (SELECT media_id FROM fresh_media)"
     everything = f"{fresh} UNION ALL {known}" if bench.rows(stale)[0][0] else fresh
@@ -158,9 +161,12 @@ def _staged_media(run: Run, bench: Workbench, modalities: frozenset[str]) -> Ite
 def _staged_texts(run: Run, bench: Workbench, modalities: frozenset[str]) -> Iterator[tuple[str, str]]:
     if "text" not in modalities:
         return
+    bench.hold("lacking", _LACKING.format(side="text"))
+    bench.hold("borne", _BORNE)
+    bench.hold("wanted_texts", _TEXT_WANTED)
     sql = (
         "SELECT n.text_id AS item_id, 'text' AS modality, n.text AS item FROM now_texts n "
-        f"SEMI JOIN ({_TEXT_WANTED}) t ON t.item_id = n.text_id"
+        "SEMI JOIN wanted_texts t ON t.item_id = n.text_id"
     )
     yield from _shards(
         run, bench, "text", f"{sql} ORDER BY length(item) DESC, item_id", TEXTS_PER_PICTURE * _size(run)

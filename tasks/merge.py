@@ -5,7 +5,7 @@ recorded here; what becomes of them is a rule of the recipe. Every result is nar
 its size is that of the keys.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from schemas.tables import MEDIA, PAIRS, SOURCES, TEXTS
-from storage.workbench import Workbench, values, workbench
+from storage.workbench import KEY_ROWS, Workbench, workbench
 from tasks.filters._hamming import representatives
 from tasks.ingest import Planned
 from tasks.run import Job, Run
@@ -38,6 +38,7 @@ NOW_MEDIA = pa.schema(
 NOW_TEXTS = pa.schema([TEXTS.schema.field(n) for n in ("text_id", "text", "present")])
 NOW_PAIRS = pa.schema([PAIRS.schema.field(n) for n in ("pair_id", "media_id", "text_id", "role", "present")])
 FRESH_MEDIA = pa.schema([pa.field("media_id", pa.string()), pa.field("source_id", pa.string())])
+FOUND = pa.schema([NOW_MEDIA.field("media_id"), NOW_MEDIA.field("locators")])
 CLUSTERS = pa.schema([pa.field("media_id", pa.string()), pa.field("cluster_id", pa.string())])
 NOW = {
     "now_sources": NOW_SOURCES,
@@ -61,11 +62,11 @@ _FRESH_MEDIA = """
 SELECT m.media_id, arg_min(m.source_id, s.source || chr(0) || s.locator) AS source_id
 FROM (SELECT media_id, source_id FROM staged_media) m JOIN staged_sources s USING (source_id) GROUP BY 1
 """
+_FOUND_MEDIA = """
+SELECT media_id, source || '/' || locator AS locator FROM now_sources WHERE present AND media_id IS NOT NULL ORDER BY ALL
+"""
 _NOW_MEDIA = """
-WITH found AS (
-  SELECT media_id, list_sort(list(source || '/' || locator)) AS locators
-  FROM now_sources WHERE present AND media_id IS NOT NULL GROUP BY 1
-), facts AS (
+WITH facts AS (
   SELECT m.media_id, m.modality, m.width_px, m.height_px, m.phash, NULL::VARCHAR[] AS locators
   FROM (SELECT source_id, media_id, modality, width_px, height_px, phash FROM staged_media) m
   SEMI JOIN fresh_media f USING (source_id)
@@ -74,37 +75,53 @@ WITH found AS (
 )
 SELECT a.media_id, modality, width_px, height_px, phash, coalesce(f.locators, a.locators, []) AS locators,
        f.media_id IS NOT NULL AS present
-FROM facts a LEFT JOIN found f USING (media_id)
+FROM facts a LEFT JOIN found_media f USING (media_id)
 """
 _NOW_TEXTS = """
-WITH found AS (SELECT DISTINCT unnest(text_ids) AS text_id FROM now_sources WHERE present),
-known AS (
+WITH known AS (
   SELECT DISTINCT text_id, text FROM staged_texts
   UNION ALL
   SELECT text_id, text FROM base_texts ANTI JOIN (SELECT DISTINCT text_id FROM staged_texts) USING (text_id)
 )
 SELECT k.text_id, k.text, f.text_id IS NOT NULL OR w.text_id IS NOT NULL AS present
-FROM known k LEFT JOIN found f USING (text_id) LEFT JOIN written w USING (text_id)
+FROM known k LEFT JOIN found_texts f USING (text_id) LEFT JOIN written w USING (text_id)
 """
-# No source has what the platform wrote: it is there as long as a medium it was written about is.
-_WRITTEN = """
-CREATE TEMP VIEW written AS
-SELECT DISTINCT p.text_id FROM base_pairs p JOIN base_texts t USING (text_id)
-JOIN (SELECT media_id FROM now_sources WHERE present AND media_id IS NOT NULL) m USING (media_id)
-WHERE t.origin = 'synthetic' AND t.generator IS NOT NULL AND p.present  -- a source may bring such texts too: those have none
+_KNOWN_PAIRS = """
+SELECT pair_id, media_id, text_id, min(role) AS role FROM staged_texts WHERE pair_id IS NOT NULL GROUP BY 1, 2, 3
+UNION ALL
+SELECT pair_id, media_id, text_id, role FROM base_pairs
+ANTI JOIN (SELECT DISTINCT pair_id FROM staged_texts) USING (pair_id)
 """
-_NOW_PAIRS = """
-WITH found AS (
-  SELECT DISTINCT media_id, unnest(text_ids) AS text_id FROM now_sources WHERE present AND media_id IS NOT NULL
-), known AS (
-  SELECT pair_id, media_id, text_id, min(role) AS role FROM staged_texts WHERE pair_id IS NOT NULL GROUP BY 1, 2, 3
-  UNION ALL
-  SELECT pair_id, media_id, text_id, role FROM base_pairs
-  ANTI JOIN (SELECT DISTINCT pair_id FROM staged_texts) USING (pair_id)
-)
-SELECT k.*, f.media_id IS NOT NULL OR (w.text_id IS NOT NULL AND m.media_id IS NOT NULL) AS present
-FROM known k LEFT JOIN found f USING (media_id, text_id) LEFT JOIN written w USING (text_id)
-LEFT JOIN (SELECT DISTINCT media_id FROM now_sources WHERE present) m USING (media_id)
+_NOW_PAIRS = f"""
+SELECT k.*, f.media_id IS NOT NULL OR w.pair_id IS NOT NULL AS present
+FROM ({_KNOWN_PAIRS}) k LEFT JOIN found_pairs f USING (media_id, text_id) LEFT JOIN written_pairs w USING (pair_id)
+"""
+# One join a statement, each result held or staged: what several joins of one statement hold, they cannot all spill.
+_FIRST = {
+    "found_texts": "SELECT DISTINCT unnest(text_ids) AS text_id FROM now_sources WHERE present",
+    # No source has what the platform wrote: it is there as long as a medium it was written about is. A source may bring
+    # synthetic texts too: those have no generator.
+    "generated": "SELECT text_id FROM base_texts WHERE origin = 'synthetic' AND generator IS NOT NULL",
+    "said": "SELECT p.text_id, p.media_id FROM base_pairs p SEMI JOIN generated g USING (text_id) WHERE p.present",
+    "written": "SELECT DISTINCT s.text_id FROM said s SEMI JOIN (SELECT media_id FROM now_sources WHERE present) m "
+    "USING (media_id)",
+}
+_SECOND = {
+    "found_pairs": "SELECT DISTINCT media_id, unnest(text_ids) AS text_id FROM now_sources "
+    "WHERE present AND media_id IS NOT NULL",
+    "told": f"SELECT k.pair_id, k.media_id FROM ({_KNOWN_PAIRS}) k SEMI JOIN written w USING (text_id)",
+    "written_pairs": "SELECT t.pair_id FROM told t SEMI JOIN (SELECT media_id FROM now_sources WHERE present) m "
+    "USING (media_id)",
+}
+HASHED = pa.schema([("place", pa.int64()), ("media_id", pa.string()), ("phash", pa.string())])
+# The largest picture of a cluster stands for it.
+_HASHED = """
+SELECT media_id, phash FROM now_media WHERE present AND phash IS NOT NULL
+ORDER BY width_px::BIGINT * height_px DESC, media_id
+"""
+_CLUSTERS = """
+SELECT h.media_id, coalesce(o.media_id, h.media_id) AS cluster_id FROM hashed h
+LEFT JOIN (SELECT s.place, t.media_id FROM hashed t JOIN stood_for s ON s.by = t.place) o USING (place)
 """
 
 
@@ -122,14 +139,18 @@ def merge(job: Job, planned: Planned) -> Merged:
     with job.ledger.step("merge") as step, _inspected(run, planned) as bench:
         for name, sql in (("now_sources", _NOW_SOURCES), ("fresh_media", _FRESH_MEDIA)):
             bench.add_staged(name, [bench.stage(sql, "merged", f"{name}.arrow", schema=NOW[name])], NOW[name])
-        bench.execute(_WRITTEN)
-        for name, sql in (("now_media", _NOW_MEDIA), ("now_texts", _NOW_TEXTS), ("now_pairs", _NOW_PAIRS)):
+        path = run.staging.write_batches(
+            _grouped(bench.batches(_FOUND_MEDIA, size=KEY_ROWS)), FOUND, "merged", "found.arrow"
+        )
+        bench.add_staged("found_media", [path], FOUND)
+        for first, name, sql in (
+            ({}, "now_media", _NOW_MEDIA), (_FIRST, "now_texts", _NOW_TEXTS), (_SECOND, "now_pairs", _NOW_PAIRS),
+        ):  # fmt: skip
+            for held, its in first.items():
+                bench.hold(held, its)
             bench.add_staged(name, [bench.stage(sql, "merged", f"{name}.arrow", schema=NOW[name])], NOW[name])
             step.count(f"{name.removeprefix('now_')} present", _count(bench, f"{name} WHERE present"))
-        clusters = _clusters(run, bench)
-        run.staging.write(clusters, "merged", "clusters.arrow")
-        other = pc.sum(pc.not_equal(clusters["media_id"], clusters["cluster_id"])).as_py()
-        step.count("near-duplicates", int(other or 0))
+        step.count("near-duplicates", _clusters(run, bench))
     return Merged(planned)
 
 
@@ -154,18 +175,63 @@ def _inspected(run: Run, planned: Planned) -> Iterator[Workbench]:
         yield bench
 
 
-def _clusters(run: Run, bench: Workbench) -> pa.Table:
-    """Return the representative of each medium with a hash: the largest picture of its cluster."""
-    if run.recipe.near_duplicates is None:
-        return CLUSTERS.empty_table()
-    hashed = bench.table(
-        "SELECT media_id, phash FROM now_media WHERE present AND phash IS NOT NULL "
-        "ORDER BY width_px::BIGINT * height_px DESC, media_id"
+def _clusters(run: Run, bench: Workbench) -> int:
+    """Stage the representative of each medium with a hash, and return how many are not their own."""
+    near = run.recipe.near_duplicates
+    if near is None:
+        run.staging.write(CLUSTERS.empty_table(), "merged", "clusters.arrow")
+        return 0
+    found: list[np.ndarray] = [np.empty(0, np.uint64)]
+
+    def numbered() -> Iterator[pa.RecordBatch]:
+        start = 0
+        for batch in bench.batches(_HASHED, size=KEY_ROWS):
+            found.append(np.array([int(h, 16) for h in batch["phash"].to_pylist()], np.uint64))
+            place = pa.array(np.arange(start, start + len(batch)))
+            yield pa.record_batch([place, batch["media_id"], batch["phash"]], schema=HASHED)
+            start += len(batch)
+
+    path = run.staging.write_batches(numbered(), HASHED, "merged", "hashed.arrow")
+    stands_for = representatives(np.concatenate(found), near.max_distance)
+    others = np.flatnonzero(stands_for != np.arange(len(stands_for)))
+    bench.add_staged("hashed", [path], HASHED)
+    bench.offer("stood_for", lambda: pa.table({"place": others, "by": stands_for[others]}))
+    bench.stage(_CLUSTERS, "merged", "clusters.arrow", schema=CLUSTERS)
+    return len(others)
+
+
+def _grouped(rows: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Yield each medium once with all its places; takes a medium and a place a row, sorted."""
+    held = pa.record_batch(
+        [pa.array([], pa.string())] * 2, names=["media_id", "locator"]
+    )  # may go on in what follows
+    for batch in rows:
+        held = pa.concat_batches([held, batch.rename_columns(held.schema.names)])
+        ids = held["media_id"]
+        last = pc.index(ids, ids[len(ids) - 1]).as_py()
+        yield _listed(held.slice(0, last))
+        held = held.slice(last)
+    yield _listed(held)
+
+
+def _listed(rows: pa.RecordBatch) -> pa.RecordBatch:
+    ids = rows["media_id"]
+    starts = (
+        np.flatnonzero(
+            np.concatenate(
+                [
+                    [True],
+                    pc.not_equal(ids.slice(1), ids.slice(0, len(ids) - 1)).to_numpy(zero_copy_only=False),
+                ]
+            )
+        )
+        if len(ids)
+        else np.empty(0, np.int64)
     )
-    hashes = np.fromiter((int(h, 16) for h in values(hashed["phash"])), np.uint64, len(hashed))
-    stands_for = representatives(hashes, run.recipe.near_duplicates.max_distance)
-    media_id = hashed["media_id"].combine_chunks()
-    return pa.table([media_id, media_id.take(pa.array(stands_for))], schema=CLUSTERS)
+    ends = pa.array(np.append(starts, len(ids)), pa.int32())
+    return pa.record_batch(
+        [ids.take(pa.array(starts)), pa.ListArray.from_arrays(ends, rows["locator"])], schema=FOUND
+    )
 
 
 def _count(bench: Workbench, what: str) -> int:

@@ -1,7 +1,7 @@
 """Commit a run: every table, one snapshot, one tag, one row in `runs`."""
 
 import json
-from contextlib import nullcontext
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 
@@ -25,11 +25,10 @@ from schemas.tables import (
     embeddings,
 )
 from storage.lake import Writer
-from storage.search import by_ids
 from storage.versions import Snapshot
-from storage.workbench import Workbench
+from storage.workbench import BATCH_ROWS, Workbench
 from tasks.check import gate
-from tasks.decide import Decided, decided_bench
+from tasks.decide import DROPPED, Decided, decided_bench
 from tasks.embed import Embedded
 from tasks.run import RETRY, Job, Ledger, Run, Step, code_version
 
@@ -41,60 +40,67 @@ _FACTS = ", ".join(
 
 # What each medium is now: state that follows from all sources and rules, beside facts that do not change.
 _MEDIA_STATE = """
-CREATE TEMP VIEW media_state AS
 SELECT n.media_id, n.locators, coalesce(c.cluster_id, n.media_id) AS cluster_id, n.present, k.kept, k.dropped_by
-FROM now_media n JOIN kept_media k ON k.id = n.media_id LEFT JOIN clusters c USING (media_id)
+FROM now_media n JOIN kept_media k ON k.id = n.media_id
+LEFT JOIN (SELECT media_id, cluster_id FROM clusters WHERE media_id <> cluster_id) c USING (media_id)
 """
-_MEDIA = f"""
+_FRESH_MEDIA = f"""
 SELECT {_FACTS}, s.locators, s.cluster_id, {_STATE}, '{{run}}' AS run_id
 FROM staged_media m SEMI JOIN fresh_media f USING (source_id) JOIN media_state s ON s.media_id = m.media_id
-UNION ALL
-SELECT {_FACTS}, s.locators, s.cluster_id, {_STATE}, '{{run}}' AS run_id
-FROM changed_media m JOIN media_state s ON s.media_id = m.media_id
 """
-_CHANGED_MEDIA = """
-SELECT m.media_id FROM (SELECT media_id, locators, cluster_id, present, kept, dropped_by FROM base_media) m
-ANTI JOIN fresh_media f USING (media_id) JOIN media_state s ON s.media_id = m.media_id
-WHERE (m.locators, m.cluster_id, m.present, m.kept, m.dropped_by)
-  IS DISTINCT FROM (s.locators, s.cluster_id, s.present, s.kept, s.dropped_by)
+_OF_MEDIA = ("locators", "cluster_id", "present", "kept", "dropped_by")
+_CHANGED_MEDIA = f"""
+SELECT m._rowaddr, {", ".join(f"s.{name}" for name in _OF_MEDIA)}, '{{run}}' AS run_id
+FROM addressed m ANTI JOIN fresh_media f USING (media_id) JOIN media_state s ON s.media_id = m.media_id
+WHERE ({", ".join(f"m.{name}" for name in _OF_MEDIA)}) IS DISTINCT FROM ({", ".join(f"s.{name}" for name in _OF_MEDIA)})
 """
-FEW = 4096  # rows that are looked up by id rather than found in a scan of all pixels
-_TEXTS = """
+_TEXT_STATE = """
+SELECT n.text_id, n.present, k.kept, k.dropped_by FROM now_texts n JOIN kept_text k ON k.id = n.text_id
+"""
+_FRESH_TEXTS = """
 WITH known AS (
   SELECT text_id, text, language, min(language_from) AS language_from, origin, NULL AS generator
   FROM staged_texts GROUP BY text_id, text, language, origin  -- an id is a digest of the other three
-), state AS (SELECT n.text_id, n.present, k.kept, k.dropped_by FROM now_texts n JOIN kept_text k ON k.id = n.text_id)
+)
 SELECT k.*, length(k.text) AS length_chars, s.present, s.kept, s.dropped_by, '{run}' AS run_id
-FROM known k JOIN state s USING (text_id) ANTI JOIN (SELECT text_id FROM base_texts) b USING (text_id)
-UNION ALL
+FROM known k ANTI JOIN (SELECT text_id FROM base_texts) b USING (text_id) JOIN text_state s USING (text_id)
+"""
+_CHANGED_TEXTS = """
 SELECT b.text_id, b.text, b.language, b.language_from, b.origin, b.generator, b.length_chars,
-       s.present, s.kept, s.dropped_by, '{run}'
-FROM base_texts b JOIN state s USING (text_id)
+       s.present, s.kept, s.dropped_by, '{run}' AS run_id
+FROM base_texts b JOIN text_state s USING (text_id)
 WHERE (b.present, b.kept, b.dropped_by) IS DISTINCT FROM (s.present, s.kept, s.dropped_by)
 """
+_PAIR_STATE = """
+SELECT n.pair_id, n.media_id, n.text_id, n.role, n.present, k.kept, k.dropped_by
+FROM now_pairs n JOIN kept_pair k ON k.id = n.pair_id
+"""
 _PAIRS = """
-SELECT n.pair_id, n.media_id, n.text_id, n.role, n.present, k.kept, k.dropped_by, '{run}' AS run_id
-FROM now_pairs n JOIN kept_pair k ON k.id = n.pair_id LEFT JOIN base_pairs b USING (pair_id)
-WHERE b.pair_id IS NULL OR (b.role, b.present, b.kept, b.dropped_by) IS DISTINCT FROM (n.role, n.present, k.kept, k.dropped_by)
+SELECT n.*, '{run}' AS run_id
+FROM pair_state n LEFT JOIN (SELECT pair_id, role, present, kept, dropped_by FROM base_pairs) b USING (pair_id)
+WHERE b.pair_id IS NULL OR (b.role, b.present, b.kept, b.dropped_by) IS DISTINCT FROM (n.role, n.present, n.kept, n.dropped_by)
 """
 # Of the places a medium was found at, the first speaks for it; the others were merged into it.
-_OUTCOMES = """
+_THINGS = """
+SELECT source_id, source, locator, media_id IS NULL AS is_text, coalesce(media_id, text_ids[1], '') AS thing
+FROM now_sources WHERE present AND status = 'ok'
+"""
+_CROWDED = f"SELECT is_text, thing FROM ({_THINGS}) GROUP BY ALL HAVING count(*) > 1"
+_MERGED = f"""
+SELECT source_id FROM ({_THINGS}) SEMI JOIN crowded USING (is_text, thing)
+QUALIFY row_number() OVER (PARTITION BY is_text, thing ORDER BY source, locator) > 1
+"""
+_OUTCOMES = f"""
 CREATE TEMP VIEW outcomes AS
-WITH ranked AS (
-  SELECT n.*, coalesce(n.media_id, n.text_ids[1]) AS thing,
-         row_number() OVER (PARTITION BY n.present AND n.status = 'ok', n.media_id IS NULL, coalesce(n.media_id, n.text_ids[1])
-                            ORDER BY n.source, n.locator) AS place
-  FROM now_sources n
-)
 SELECT r.source_id, r.source, r.locator, r.fingerprint, r.media_id, r.text_ids, r.status, r.present,
   CASE WHEN NOT r.present THEN 'removed' WHEN r.status = 'quarantined' THEN 'quarantined'
-       WHEN r.place > 1 THEN 'merged' WHEN coalesce(m.kept, t.kept, true) THEN 'kept' ELSE 'filtered' END AS outcome,
+       WHEN d.source_id IS NOT NULL THEN 'merged' WHEN coalesce(m.kept, t.kept, true) THEN 'kept' ELSE 'filtered' END AS outcome,
   CASE WHEN NOT r.present THEN NULL WHEN r.status = 'quarantined' THEN r.quarantine_reason
-       WHEN r.place > 1 THEN 'exact-duplicate' WHEN NOT coalesce(m.kept, t.kept, true)
+       WHEN d.source_id IS NOT NULL THEN 'exact-duplicate' WHEN NOT coalesce(m.kept, t.kept, true)
        THEN coalesce(m.dropped_by, t.dropped_by) END AS reason
-FROM ranked r
-LEFT JOIN kept_media m ON m.id = r.media_id
-LEFT JOIN kept_text t ON r.media_id IS NULL AND t.id = r.text_ids[1]
+FROM now_sources r LEFT JOIN merged_sources d USING (source_id)
+LEFT JOIN ({DROPPED.format(subject="media")}) m ON m.id = r.media_id
+LEFT JOIN ({DROPPED.format(subject="text")}) t ON r.media_id IS NULL AND t.id = r.text_ids[1]
 """
 _SOURCES = """
 SELECT o.*, '{run}' AS run_id FROM outcomes o LEFT JOIN base_sources b USING (source_id)
@@ -118,7 +124,14 @@ SELECT b.* EXCLUDE (row_digest) REPLACE (false AS active, '{{run}}' AS run_id) F
 ANTI JOIN staged_{table} s USING ({key}) WHERE b.active
 """
 SAID = (DECISIONS, DIVISIONS, REASONS_OF_PAIRS, REPAIRS)
-_SCORES = "SELECT DISTINCT ON (score_id) * EXCLUDE (row_digest) FROM staged_scores"  # a killed run's shards are among them
+# One join a statement: what several joins of one statement hold, they cannot all spill.
+_HELD = {
+    "media_state": _MEDIA_STATE,
+    "text_state": _TEXT_STATE,
+    "pair_state": _PAIR_STATE,
+    "crowded": _CROWDED,
+    "merged_sources": _MERGED,
+}
 
 
 @task(cache_policy=NO_CACHE, **RETRY)
@@ -127,33 +140,34 @@ def commit(job: Job, decided: Decided, embedded: Embedded | None, writer: Writer
     run = job.run
     with job.ledger.step("publish") as step, decided_bench(run, decided) as bench:
         bench.add_base(QUARANTINE, *SAID)
-        bench.add_staged("staged_scores", decided.scores, SCORES.stored)
         said = {**decided.further, DECISIONS.name: decided.decisions}
         for spec in SAID:
             bench.add_staged(f"staged_{spec.name}", said.get(spec.name, ()), spec.schema)
         bench.add_staged("staged_verdicts", decided.people, VERDICTS.schema)
-        bench.execute(_MEDIA_STATE)
+        for name, sql in _HELD.items():
+            bench.hold(name, sql)
         bench.execute(_OUTCOMES)
-        _offer_changed_media(run, bench)
-        tables: list[tuple[TableSpec, str]] = [
-            (MEDIA, _MEDIA), (TEXTS, _TEXTS), (PAIRS, _PAIRS), (SOURCES, _SOURCES), (QUARANTINE, _QUARANTINE),
+        tables: list[tuple[TableSpec, tuple[str, ...]]] = [
+            (TEXTS, (_FRESH_TEXTS, _CHANGED_TEXTS)), (PAIRS, (_PAIRS,)), (SOURCES, (_SOURCES,)),
+            (QUARANTINE, (_QUARANTINE,)),
         ]  # fmt: skip
         if run.judges:
-            tables.append((SCORES, _SCORES))
+            # what a medium found twice, or a killed run, has scored twice counts once
+            _upsert(run, writer, step, SCORES, decided.scores, repeats=True)
             for spec in SAID:
                 if said.get(spec.name) or not _is_empty(run, spec):
-                    tables.append((spec, _SAID.format(table=spec.name, key=spec.key)))
+                    tables.append((spec, (_SAID.format(table=spec.name, key=spec.key),)))
                 else:  # nothing is said, and nothing was
                     step.count(f"{spec.name} added", 0)
         if decided.people:
-            tables.append((VERDICTS, "SELECT * FROM staged_verdicts"))
-        for spec, sql in tables:
-            with bench.as_written() if spec is MEDIA else nullcontext():
-                path = bench.stage_rows(sql.format(run=run.run_id), spec, "publish", f"{spec.name}.arrow")
-            step.written_bytes += run.staging.size_bytes(path)
-            done = writer.upsert(spec, run.staging.dataset([path], spec.stored))
-            step.count(f"{spec.name} added", done.added)
-            step.count(f"{spec.name} replaced", done.replaced)
+            tables.append((VERDICTS, ("SELECT * FROM staged_verdicts",)))
+        _upsert(run, writer, step, MEDIA, _staged_media(run, bench))
+        for spec, queries in tables:
+            staged = [
+                bench.stage_rows(sql.format(run=run.run_id), spec, "publish", f"{spec.name}-{number}.arrow")
+                for number, sql in enumerate(queries)
+            ]
+            _upsert(run, writer, step, spec, staged)
         if embedded is not None:
             for whose, paths in (
                 (run, embedded.paths),
@@ -237,16 +251,22 @@ def record(job: Job, snapshot: Snapshot | None, *, message: str = "") -> None:
     run.lake.append_log(RUNS, row)
 
 
-def _offer_changed_media(run: Run, bench: Workbench) -> None:
-    """Offer `changed_media`: rows of the snapshot whose state differs now, thumbnails included."""
-    ids = bench.table(_CHANGED_MEDIA)["media_id"].to_pylist()
-    if run.base is not None and len(ids) <= FEW:
-        columns = MEDIA.schema.names
-        bench.con.register("changed_media", by_ids(run.lake, run.base, "media", "media_id", ids, columns))
-        return
-    bench.execute(
-        f"CREATE TEMP VIEW changed_media AS SELECT m.* FROM base_media m SEMI JOIN ({_CHANGED_MEDIA}) USING (media_id)"
-    )
+def _staged_media(run: Run, bench: Workbench) -> list[str]:
+    """Stage what is new, and rows of the snapshot whose state differs now, thumbnails included."""
+    with bench.as_written():
+        fresh = bench.stage_rows(_FRESH_MEDIA.format(run=run.run_id), MEDIA, "publish", "media-0.arrow")
+    facts = [name for name in MEDIA.schema.names if name not in {*_OF_MEDIA, "run_id"}]
+    changed = bench.chosen(MEDIA, facts, _CHANGED_MEDIA.format(run=run.run_id), _OF_MEDIA, size=BATCH_ROWS)
+    return [fresh, bench.stage_tables(changed, MEDIA, "publish", "media-1.arrow")]
+
+
+def _upsert(
+    run: Run, writer: Writer, step: Step, spec: TableSpec, staged: Sequence[str], *, repeats: bool = False
+) -> None:
+    step.written_bytes += sum(map(run.staging.size_bytes, staged))
+    done = writer.upsert(spec, run.staging.dataset(staged, spec.stored), repeats=repeats)
+    step.count(f"{spec.name} added", done.added)
+    step.count(f"{spec.name} replaced", done.replaced)
 
 
 def record_missing(run: Run) -> None:
@@ -288,10 +308,7 @@ def _reconcile(bench: Workbench, ledger: Ledger) -> None:
         step.count("in", int(bench.rows("SELECT count(*) FROM now_sources WHERE present")[0][0]))
     with ledger.step("pairs") as step:
         step.count("in", int(bench.rows("SELECT count(*) FROM now_pairs WHERE present")[0][0]))
-        sql = (
-            "SELECT k.kept, k.dropped_by, count(*) FROM kept_pair k JOIN now_pairs n ON n.pair_id = k.id "
-            "WHERE n.present GROUP BY ALL ORDER BY ALL"
-        )
+        sql = "SELECT kept, dropped_by, count(*) FROM pair_state WHERE present GROUP BY ALL ORDER BY ALL"
         for kept, rule, n in bench.rows(sql):
             step.count("kept" if kept is not False else f"filtered: {rule}", int(n))
             if kept is False:

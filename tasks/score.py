@@ -1,6 +1,6 @@
 """Score pairs: is this text about this medium? Scorers score; the recipe decides."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -15,7 +15,7 @@ from schemas.batch import PairBatch
 from schemas.digests import key_of
 from schemas.errors import DataError
 from schemas.tables import SCORES, embeddings
-from storage.workbench import Workbench, values
+from storage.workbench import Workbench, mapped, values
 from tasks.catalog import build, method_digest
 from tasks.decide import Judged, decided_bench
 from tasks.embed import Embedded
@@ -27,13 +27,14 @@ from tasks.shards.screen import score_batches, score_rows
 FEATURES = ("vectors_of_media", "vectors_of_text")  # views of what the study's own encoders made
 CHUNK = 4096  # pairs scored at once by shard-scope scorers
 
-_KEPT_PAIRS = """
-SELECT p.pair_id, p.media_id, p.text_id, coalesce(c.cluster_id, p.media_id) AS cluster_id FROM now_pairs p
-SEMI JOIN (SELECT id FROM kept_media WHERE kept) m ON m.id = p.media_id
-SEMI JOIN (SELECT id FROM kept_text WHERE kept) t ON t.id = p.text_id
-LEFT JOIN clusters c USING (media_id)
-WHERE p.present
-"""
+# One join a statement: what several joins of one statement hold, they cannot all spill.
+_KEPT_PAIRS = {
+    "with_media": "SELECT p.pair_id, p.media_id, p.text_id FROM now_pairs p "
+    "SEMI JOIN (SELECT id FROM kept_media WHERE kept) m ON m.id = p.media_id WHERE p.present",
+    "with_both": "SELECT p.* FROM with_media p SEMI JOIN (SELECT id FROM kept_text WHERE kept) t ON t.id = p.text_id",
+    "kept_pairs": "SELECT p.*, coalesce(c.cluster_id, p.media_id) AS cluster_id FROM with_both p "
+    "LEFT JOIN (SELECT media_id, cluster_id FROM clusters WHERE media_id <> cluster_id) c USING (media_id)",
+}
 
 
 @task(cache_policy=NO_CACHE)
@@ -44,6 +45,9 @@ def judge(job: Job, embedded: Embedded) -> Judged:
         return Judged(decided, ())
     with job.ledger.step("score pairs") as step, vectors_bench(run, embedded) as bench:
         bench.add_base(SCORES)
+        for name, sql in _KEPT_PAIRS.items():
+            bench.hold(name, sql)
+        bench.drop("with_media", "with_both")
         paths = []
         for rule in run.recipe.pair_rules:
             scorer = build(NOISE_SCORERS, rule.method)
@@ -87,7 +91,7 @@ def _by_chunk(run: Run, bench: Workbench, scorer: NoiseScorer) -> Iterator[pa.Re
     if run.encoder is None:
         return
     todo = (
-        f"SELECT * FROM ({_KEPT_PAIRS}) ANTI JOIN (SELECT subject_id FROM base_scores WHERE method = '{scorer.name}' "
+        f"SELECT * FROM kept_pairs ANTI JOIN (SELECT subject_id FROM base_scores WHERE method = '{scorer.name}' "
         f"AND params_digest = '{method_digest(scorer)}' AND inputs = '{run.encoder.digest}') d ON d.subject_id = pair_id"
     )
     for rows_of in pairs_with_vectors(bench, todo):
@@ -100,7 +104,7 @@ def _by_table(run: Run, bench: Workbench, scorer: NoiseScorer) -> Iterator[pa.Re
     """Score all pairs together, unless they were scored as this very set before."""
     if run.encoder is None:
         return
-    ids = bench.table(f"SELECT pair_id FROM ({_KEPT_PAIRS}) ORDER BY 1")["pair_id"]
+    ids = bench.mapped("SELECT pair_id FROM kept_pairs ORDER BY 1")["pair_id"]
     inputs = key_of(chain([run.encoder.digest], values(ids)))
     found = bench.rows(
         "SELECT count(*) FROM base_scores WHERE method = ? AND params_digest = ? AND inputs = ?",
@@ -108,7 +112,7 @@ def _by_table(run: Run, bench: Workbench, scorer: NoiseScorer) -> Iterator[pa.Re
     )
     if int(found[0][0]) >= len(ids) > 0:
         return
-    with aligned_pairs(bench, _KEPT_PAIRS) as (rows_of, media, text):
+    with aligned_pairs(bench, "SELECT * FROM kept_pairs") as (rows_of, media, text):
         if not len(rows_of):
             return
         pairs = PairBatch(media, text, group=_group(rows_of["cluster_id"]))
@@ -181,29 +185,43 @@ def aligned_pairs(
     Yields:
         pair_id and the columns; (N, Dm) media vectors; (N, Dt) text vectors, float32, gone after the block.
     """
-    bench.execute(
-        f"CREATE OR REPLACE TEMP TABLE paired AS SELECT p.* FROM ({pairs_sql}) p "
-        f"SEMI JOIN (SELECT item_id FROM {vectors[0]}) m ON m.item_id = p.media_id "
-        f"SEMI JOIN (SELECT item_id FROM {vectors[1]}) t ON t.item_id = p.text_id"
+    bench.hold("asked", pairs_sql)
+    for side, key_column, found, asked in (
+        (vectors[0], "media_id", "with_medium", "asked"), (vectors[1], "text_id", "paired", "with_medium"),
+    ):  # fmt: skip
+        bench.hold(
+            found,
+            f"SELECT p.* FROM {asked} p SEMI JOIN (SELECT item_id FROM {side}) v ON v.item_id = p.{key_column}",
+        )
+        bench.drop(asked)
+    rows = bench.batches(
+        f"SELECT p.media_id AS its_medium, p.text_id AS its_text, p.pair_id, {columns} FROM paired p ORDER BY p.pair_id",
+        size=CHUNK,
     )
-    bench.execute(  # over keys alone: what a window looks at, it holds
-        "CREATE OR REPLACE TEMP TABLE places AS "
-        "SELECT pair_id, row_number() OVER (ORDER BY pair_id) - 1 AS place FROM (SELECT pair_id FROM paired)"
-    )
-    bench.execute("CREATE OR REPLACE TEMP VIEW aligned AS SELECT * FROM paired JOIN places USING (pair_id)")
-    table = bench.table(f"SELECT p.pair_id, {columns} FROM aligned p ORDER BY place")
+    schema = rows.schema.insert(0, pa.field("place", pa.int64()))
+    table = mapped(_numbered(rows, schema), schema)
+    bench.drop("paired")
+    bench.con.register("aligned", table.select(["place", "its_medium", "its_text"]))
     with TemporaryDirectory(prefix="xmodal-vectors-") as folder:
         sides = [
             _mapped(bench, view, key_column, len(table), Path(folder) / key_column)
-            for view, key_column in zip(vectors, ("media_id", "text_id"), strict=True)
+            for view, key_column in zip(vectors, ("its_medium", "its_text"), strict=True)
         ]
-        yield table, sides[0], sides[1]
-    bench.execute("DROP VIEW aligned; DROP TABLE places; DROP TABLE paired")
+        yield table.drop_columns(["place", "its_medium", "its_text"]), sides[0], sides[1]
+    bench.con.unregister("aligned")
+
+
+def _numbered(rows: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Yield rows with their number in front."""
+    start = 0
+    for batch in rows:
+        yield pa.record_batch([pa.array(np.arange(start, start + len(batch))), *batch.columns], schema=schema)
+        start += len(batch)
 
 
 def _mapped(bench: Workbench, view: str, key_column: str, count: int, path: Path) -> np.ndarray:
     """Write a side's vectors to a file, each at its pair's place, and return them mapped. (N, D), float32."""
-    mapped: np.ndarray | None = None
+    file: np.ndarray | None = None
     sql = (
         f"SELECT p.place, v.vector FROM {view} v "
         f"JOIN (SELECT place, {key_column} FROM aligned) p ON v.item_id = p.{key_column}"
@@ -212,10 +230,10 @@ def _mapped(bench: Workbench, view: str, key_column: str, count: int, path: Path
         for batch in bench.batches(sql, size=CHUNK):
             if len(batch):
                 rows = matrix(pa.chunked_array([batch["vector"]]))
-                if mapped is None:
-                    mapped = np.memmap(path, np.float32, "w+", shape=(count, rows.shape[1]))
-                mapped[batch["place"].to_numpy()] = rows
-    return np.empty((0, 1), np.float32) if mapped is None else mapped
+                if file is None:
+                    file = np.memmap(path, np.float32, "w+", shape=(count, rows.shape[1]))
+                file[batch["place"].to_numpy()] = rows
+    return np.empty((0, 1), np.float32) if file is None else file
 
 
 def _batch(rows_of: pa.Table) -> PairBatch:

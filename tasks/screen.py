@@ -17,15 +17,15 @@ from tasks.run import Job, Run
 from tasks.shards.inspect import STAGED
 from tasks.shards.screen import ID, filter_of, score_batches, screen_shard
 
+# A pair is there once: its id is a digest of its medium's and its text's.
+_COUNTED = "SELECT {key} AS id, count(*) AS n FROM now_pairs WHERE present GROUP BY 1"
 _TABLE_SQL = {
     "text": """
-        SELECT n.text_id, n.text, count(DISTINCT p.media_id) AS media_count
-        FROM now_texts n LEFT JOIN (SELECT * FROM now_pairs WHERE present) p USING (text_id)
-        WHERE n.present GROUP BY ALL ORDER BY 1""",
+        SELECT n.text_id, n.text, coalesce(c.n, 0) AS media_count FROM now_texts n LEFT JOIN counted c ON c.id = n.text_id
+        WHERE n.present ORDER BY 1""",
     "media": """
-        SELECT n.media_id, count(DISTINCT p.text_id) AS text_count
-        FROM now_media n LEFT JOIN (SELECT * FROM now_pairs WHERE present) p USING (media_id)
-        WHERE n.present GROUP BY ALL ORDER BY 1""",
+        SELECT n.media_id, coalesce(c.n, 0) AS text_count FROM now_media n LEFT JOIN counted c ON c.id = n.media_id
+        WHERE n.present ORDER BY 1""",
 }
 
 
@@ -62,7 +62,8 @@ def screen(job: Job, merged: Merged) -> Screened:
         paths = [run.staging.path("screened", f"{name}.arrow") for _, name, _ in work] if shard_rules else []
         for rule in table_rules:
             method = filter_of(rule)
-            subjects = bench.table(_TABLE_SQL[method.subject])
+            bench.hold("counted", _COUNTED.format(key=ID[method.subject]))
+            subjects = bench.mapped(_TABLE_SQL[method.subject])
             ids = subjects[ID[method.subject]]
             scored = score_batches(run, method, method.subject, ids, method(subjects), _inputs(subjects))
             name = f"table-{method.name}-{method_digest(method)[:8]}.arrow"
@@ -80,26 +81,21 @@ def _unscored(run: Run, bench: Workbench, rules: list[Rule]) -> list[tuple[str, 
         methods = [method for rule in rules if (method := filter_of(rule)).subject == subject]
         if not methods:
             continue
-        staged = f"staged_{spec.name}"
         wanted = " OR ".join(
             f"(method = '{method.name}' AND params_digest = '{method_digest(method)}')" for method in methods
         )
         missing = (
-            f"SELECT b.{spec.key} FROM (SELECT {spec.key}, present FROM base_{spec.name}) b "
-            f"ANTI JOIN (SELECT DISTINCT {spec.key} FROM {staged}) s USING ({spec.key}) "
+            f"SELECT b._rowaddr FROM addressed b "
+            f"ANTI JOIN (SELECT DISTINCT {spec.key} FROM staged_{spec.name}) s USING ({spec.key}) "
             f"LEFT JOIN (SELECT subject_id, count(*) AS n FROM base_scores WHERE {wanted} GROUP BY 1) d "
             f"ON d.subject_id = b.{spec.key} WHERE b.present AND coalesce(d.n, 0) < {len(methods)}"
         )
         columns = [name for name in STAGED[spec.name].names if name in spec.schema.names]
-        shards = bench.tables(
-            f"SELECT {', '.join(columns)} FROM base_{spec.name} SEMI JOIN ({missing}) USING ({spec.key}) "
-            f"ORDER BY {spec.key}",  # a restart cuts the same shards
-            size=run.recipe.shard_rows,
-        )
-        with bench.as_written():
-            for number, rows_of in enumerate(shards):
-                name = f"{subject}-base-{number:05d}-{key(*rows_of[spec.key].to_pylist())[:12]}"
-                work.append((subject, name, run.staging.write(rows_of, "unscored", f"{name}.arrow")))
+        # in the order they lie in: a restart cuts the same shards
+        shards = bench.chosen(spec, columns, missing, ["present"], size=run.recipe.shard_rows)
+        for number, rows_of in enumerate(shards):
+            name = f"{subject}-base-{number:05d}-{key(*rows_of[spec.key].to_pylist())[:12]}"
+            work.append((subject, name, run.staging.write(rows_of, "unscored", f"{name}.arrow")))
     return work
 
 

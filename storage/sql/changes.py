@@ -1,5 +1,7 @@
 """What is different between two versions of a table, as a relation."""
 
+from collections.abc import Sequence
+
 import duckdb
 import pyarrow as pa
 
@@ -34,9 +36,7 @@ def changes(con: duckdb.DuckDBPyConnection, old: Rows, new: Rows, table: str, *,
         raw: Compare stored rows.
     """
     stored = (new if new.has(table) else old).columns(table).names
-    key = key_of(table) if table in CONTENT else stored[0]
-    derived = CONTENT[table].derived if table in CONTENT else frozenset({"vector", "run_id"})
-    compared = [name for name in stored if name not in derived and name not in (key, "row_digest")]
+    key, compared = compared_columns(table, stored)
     digest = digest_of(table, stored)
     sides = {
         side: _side(rows, table, key, [*compared, "row_digest"], raw=raw)
@@ -59,7 +59,7 @@ def changes(con: duckdb.DuckDBPyConnection, old: Rows, new: Rows, table: str, *,
             SELECT coalesce(n.key, o.key) AS key, {dig} AS digest,
                    CASE WHEN o.key IS NULL THEN 'added' WHEN n.key IS NULL THEN 'removed' ELSE 'changed' END AS change,
                    {changed} AS changed_columns,
-                   {_objects("o", compared)} AS before, {_objects("n", compared)} AS after,
+                   {objects("o", compared)} AS before, {objects("n", compared)} AS after,
                    {why[0] if why else "NULL"} AS why
             FROM o FULL JOIN n ON o.key = n.key {why[1] if why else ""}
             WHERE o.row_digest IS DISTINCT FROM n.row_digest
@@ -72,6 +72,13 @@ def changes(con: duckdb.DuckDBPyConnection, old: Rows, new: Rows, table: str, *,
     return found.rename_columns(SCHEMA.names).cast(SCHEMA)
 
 
+def compared_columns(table: str, stored: Sequence[str]) -> tuple[str, list[str]]:
+    """Return the key of a table and those of its columns that are compared."""
+    key = key_of(table) if table in CONTENT else stored[0]
+    derived = CONTENT[table].derived if table in CONTENT else frozenset({"vector", "run_id"})
+    return key, [name for name in stored if name not in derived and name not in (key, "row_digest")]
+
+
 def _side(rows: Rows, table: str, key: str, columns: list[str], *, raw: bool) -> str:
     if not rows.has(table):
         listed = ", ".join(f"NULL AS {quoted(name)}" for name in columns)
@@ -82,7 +89,7 @@ def _side(rows: Rows, table: str, key: str, columns: list[str], *, raw: bool) ->
     return f"SELECT {quoted(key)} AS key, {listed} FROM {rows.rows(table, [key, *columns])}{where}"
 
 
-def _objects(side: str, compared: list[str]) -> str:
+def objects(side: str, compared: list[str]) -> str:
     """Return SQL that makes a JSON object of one side's values of the columns that changed."""
     cells = ", ".join(
         f"CASE WHEN o.{quoted(name)} IS DISTINCT FROM n.{quoted(name)} "

@@ -97,7 +97,7 @@ def sql(
             run = _Run(work, parsed, values, at, known, bound)
             result = _listing(run) if parsed.tree is None else run.result()
         except (duckdb.Error, pa.ArrowException, OSError, MemoryError) as error:
-            raise _translated(error, watch, bound) from error
+            raise translated(error, watch, bound) from error
         finally:
             work.close()
     return replace(result, seconds=time.perf_counter() - started)
@@ -680,7 +680,8 @@ def _short(value: object) -> str:
     return said if len(said) <= 80 else f"{said[:77]}..."
 
 
-def _translated(error: BaseException, watch: Watch, limits: Limits) -> XmodalError:
+def translated(error: BaseException, watch: Watch, limits: Limits) -> XmodalError:
+    """Return an error of the engine as one of ours."""
     said = _plain(error)
     if watch.over or "INTERRUPT" in said:
         over = watch.over or "was interrupted"
@@ -700,4 +701,4 @@ def _plain(error: BaseException) -> str:
     return " ".join(said.split())[:600] or type(error).__name__
 
 
-__all__ = ["sql"]
+__all__ = ["sql", "translated"]

@@ -8,6 +8,8 @@ import lance
 import pyarrow as pa
 import pyarrow.dataset as pds
 
+from storage.streams import Stream
+
 COUNTED = "__rows"  # a column that costs nothing: what the engine asks for where it only counts
 BATCH_BYTES = 4 << 20
 FILTERED_BYTES = 32 << 20  # of what a filter is put to, few of which come back
@@ -72,15 +74,13 @@ class Scan(pds.Dataset):
         """The columns, the one that costs nothing first: it is what the engine takes where it needs none."""
         return self._schema
 
-    def scanner(
-        self, *_: Any, columns: Sequence[str] | None = None, filter: Any = None, **__: Any
-    ) -> pds.Scanner:
+    def scanner(self, *_: Any, columns: Sequence[str] | None = None, filter: Any = None, **__: Any) -> Any:
         """Return the rows of some columns that pass a filter."""
         names = list(columns) if columns is not None else self._schema.names
         self._read.note(names, filter)
         if self._dry:
             asked = pa.schema([self._schema.field(name) for name in names])
-            return pds.Scanner.from_batches(iter(()), schema=asked)
+            return Stream(asked, ())
         if names == [COUNTED]:
             return self._counted(filter)
         if COUNTED in names:
@@ -88,7 +88,7 @@ class Scan(pds.Dataset):
                 f"{COUNTED} is no column to read"
             )  # the engine never asks for it with others
         schema = pa.schema([self._schema.field(name) for name in names])
-        return pds.Scanner.from_batches(self._noted(self._batches(names, filter)), schema=schema)
+        return Stream(schema, self._noted(self._batches(names, filter)))
 
     def _batches(self, names: list[str], wanted: Any) -> Iterator[pa.RecordBatch]:
         size = batch_rows(

@@ -13,7 +13,8 @@ from tasks.run import ShardReport, cpu_seconds
 
 SHARD_ROWS = 1 << 18
 BATCH_ROWS = 1 << 15  # rows in memory at once
-VECTOR_BYTES = 8 << 20  # of vectors in memory at once
+VECTOR_BYTES = 4 << 20  # of vectors in memory at once
+AHEAD = 4  # batches that Lance may read ahead
 IDS = 20  # offending rows that are remembered
 
 
@@ -96,9 +97,7 @@ def check_shard(shard: RowShard) -> ShardTally:
     size = min(BATCH_ROWS, max(1, VECTOR_BYTES // (4 * dims))) if dims else BATCH_ROWS
     with cpu_seconds() as cpu:
         try:
-            batches = dataset.to_batches(
-                columns=columns, offset=shard.start, limit=shard.rows, batch_size=size, batch_readahead=1
-            )
+            batches = _read(dataset, columns, shard, size)
             tallies = check_batches(batches, shard.key, shard.expectations)
         except (
             OSError,
@@ -107,6 +106,20 @@ def check_shard(shard: RowShard) -> ShardTally:
             raised = Tally(raised=f"{type(error).__name__}: {' '.join(str(error).split())}"[:500])
             tallies = {each.name: raised for each in shard.expectations}
     return ShardTally(shard, tallies, ShardReport(items=shard.rows, cpu_s=cpu[0]))
+
+
+def _read(
+    dataset: lance.LanceDataset, columns: list[str], shard: RowShard, size: int
+) -> Iterator[pa.RecordBatch]:
+    end = shard.start + shard.rows
+    for start in range(shard.start, end, AHEAD * size):
+        yield from dataset.to_batches(
+            columns=columns,
+            offset=start,
+            limit=min(AHEAD * size, end - start),
+            batch_size=size,
+            batch_readahead=1,
+        )
 
 
 def check_batches(

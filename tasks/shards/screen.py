@@ -14,7 +14,7 @@ from tasks.filters import FILTERS
 from tasks.filters.contract import Filter
 from tasks.run import Run, ShardReport, cpu_seconds
 
-AT_ONCE = 1 << 16  # rows of scores made at once: they go through Python objects
+AT_ONCE = 1 << 13  # rows of scores made at once: they go through Python objects
 
 ID = {"media": "media_id", "text": "text_id"}
 

@@ -16,6 +16,7 @@ from schemas.errors import LakeBusy, LakeError, NoSuchSnapshot, NoSuchTable, Ove
 from schemas.tables import RUNS, SNAPSHOTS, TEXTS
 from storage import lake as lakes
 from storage import upkeep
+from storage.database import database
 from storage.lake import Diff, Lake, UpsertCount
 from storage.rows import table_digest
 from storage.staging import Staging
@@ -103,6 +104,7 @@ def test_refuses_a_key_that_stands_twice(lake):
 
 def test_an_upsert_spread_over_many_files_and_batches_ends_as_a_dictionary_does(lake, monkeypatch):
     monkeypatch.setattr("storage.lake.COMPARED_ROWS", 300)  # the table comes in several batches too
+    monkeypatch.setattr("storage.lake.MERGED_BYTES", 100_000)  # and what is replaced in several parts
     before = {f"{n:05d}": "old" for n in range(0, 9000, 2)}
     after = {f"{n:05d}": "old" if n % 3 else "new" for n in range(9000)}
     commit(lake, before)
@@ -118,6 +120,30 @@ def test_an_upsert_spread_over_many_files_and_batches_ends_as_a_dictionary_does(
     assert found == UpsertCount(added=4500, replaced=replaced, equal=4500 - replaced)
     assert texts_of(lake) == after
     assert lake.head().digest == commit(Lake(lake.uri + "-anew"), after).digest
+
+
+def test_of_rows_that_may_repeat_a_key_the_first_counts(lake):
+    rows = pa.concat_tables(
+        [text_rows({"a": "1", "b": "2"}), text_rows({"a": "3", "c": "4"}), text_rows({"c": "5"})]
+    )
+    with lake.writer() as writer:
+        found = writer.upsert(TEXTS, pds.dataset(rows), repeats=True)
+        writer.commit(tag="latest", recipe_digest="d", run_id="r")
+    assert found == UpsertCount(added=3)
+    assert texts_of(lake) == {"a": "1", "b": "2", "c": "4"}
+
+
+def test_keys_are_compared_in_less_memory_than_they_take(lake):
+    """100,000 keys twice, some 30 MB as they are held, with 24 MB for everything."""
+    before = {f"{n:032d}" * 2: "old" for n in range(100_000)}
+    after = {key: "new" if n % 50 == 0 else "old" for n, key in enumerate(before)} | {"x": "new"}
+    with database("24MB"), lake.writer() as writer:
+        for texts, expected in ((before, UpsertCount(added=100_000)), (after, UpsertCount(1, 2000, 98_000))):
+            staging = Staging(lake.place, "run")
+            path = staging.write(text_rows(texts), "texts.arrow")
+            assert writer.upsert(TEXTS, staging.dataset([path], TEXTS.stored)) == expected
+        writer.commit(tag="latest", recipe_digest="d", run_id="r")
+    assert texts_of(lake) == after
 
 
 def test_an_upsert_of_nothing_makes_an_empty_table_that_can_be_read(lake):
@@ -205,6 +231,9 @@ def test_a_commit_that_two_finish_is_named_once(lake):
     commit(lake, {"a": "y"})
     lake.append_log(SNAPSHOTS, lake.head().as_row())  # by a writer that was taken for dead, and wakes up
     assert lake.latest("snapshots").to_table()["snapshot_id"].to_pylist() == ["s000001", "s000002"]
+    for status in ("missing", "committed"):
+        lake.append_log(RUNS, dict.fromkeys(RUNS.schema.names) | {"run_id": "r", "status": status})
+    assert [(row["run_id"], row["status"]) for row in lake.runs()] == [("r", "committed")]
 
 
 def test_a_clock_that_is_set_back_does_not_turn_tags_and_runs_around(lake, monkeypatch):

@@ -1,10 +1,11 @@
 import pyarrow as pa
 import pytest
 
-from schemas.tables import MEDIA
+from schemas.tables import MEDIA, TEXTS
 from storage import lake as lakes
 from storage.staging import Staging
 from storage.workbench import database, workbench
+from tests.storage.conftest import upsert
 
 
 @pytest.fixture
@@ -86,3 +87,50 @@ def test_rows_with_pixels_pass_a_join_that_could_not_hold_them(lake_dir):
         assert seen == dict(zip(ids, narrow["kept"].to_pylist(), strict=True))
         (plain,) = bench.rows("SELECT current_setting('disabled_optimizers')")
         assert plain == ("",)  # no longer than asked for
+
+
+@pytest.mark.parametrize("every", [1, 3, 500])  # all rows, many, and few enough to be read one by one
+def test_rows_are_chosen_in_the_order_they_lie_in(lake_dir, every):
+    lake = lakes.open(lake_dir)
+    texts = {f"{n:05d}": f"text {n}" for n in range(4000)}
+    with lake.writer() as writer:
+        upsert(writer, texts)
+        upsert(writer, {key: "replaced" for key in list(texts)[::7]})  # these lie in another fragment now
+        head = writer.commit(tag="latest", recipe_digest="d", run_id="r")
+    texts |= dict.fromkeys(list(texts)[::7], "replaced")
+    wanted = list(texts)[::every]
+    with workbench(lake, head, Staging(lake.place, "run")) as bench:
+        bench.offer("wanted", lambda: pa.table({"text_id": wanted, "number": range(len(wanted))}))
+        query = "SELECT a._rowaddr, w.number FROM addressed a JOIN wanted w USING (text_id)"
+        tables = list(bench.chosen(TEXTS, ["text_id", "text"], query, ["present"], size=100))
+    found = pa.concat_tables(tables)
+    assert {len(table) for table in tables[:-1]} <= {100}
+    assert dict(zip(found["text_id"].to_pylist(), found["text"].to_pylist(), strict=True)) == {
+        key: texts[key] for key in wanted
+    }
+    assert [wanted[number] for number in found["number"].to_pylist()] == found["text_id"].to_pylist()
+    stored = [key for key in lake.read("texts")["text_id"].to_pylist() if key in set(wanted)]
+    assert found["text_id"].to_pylist() == stored
+
+
+def test_of_an_empty_lake_nothing_is_chosen(bench):
+    assert list(bench.chosen(TEXTS, ["text_id"], "SELECT _rowaddr FROM addressed", size=10)) == []
+
+
+def test_joins_one_after_another_pass_in_less_memory_than_their_keys_take(lake_dir):
+    """Four joins of 200,000 keys of 64 letters, 20 MB each as they are, with 48 MB for everything."""
+    lake = lakes.open(lake_dir)
+    key = "lpad(range::VARCHAR, 64, 'k')"
+    with database("48MB"), workbench(lake, None, Staging(lake.place, "run")) as bench:
+        bench.hold("step_0", f"SELECT {key} AS id, {key} AS other FROM range(200_000)")
+        for step in range(1, 5):
+            bench.hold(f"side_{step}", f"SELECT {key} AS id FROM range({step}, 200_000)")
+            bench.hold(f"step_{step}", f"SELECT s.* FROM step_{step - 1} s SEMI JOIN side_{step} USING (id)")
+            bench.drop(f"step_{step - 1}", f"side_{step}")
+        rows = bench.mapped("SELECT id FROM step_4 ORDER BY id")
+        assert rows["id"].to_pylist() == sorted(f"{n:k>64}" for n in range(4, 200_000))
+
+
+def test_what_cannot_name_a_table_holds_no_rows(bench):
+    with pytest.raises(ValueError, match="cannot name a table"):
+        bench.hold("x; DROP TABLE y", "SELECT 1")

@@ -1,0 +1,77 @@
+"""One DuckDB for what a flow joins: little memory, and a folder for what does not fit in."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import duckdb
+
+from storage.scratch import scratch
+
+MEMORY = "256MB"
+# What a query held goes back to the system when it is done, not at some later query: the engine's allocator keeps it.
+GIVING_BACK = {
+    "allocator_background_threads": "true",
+    "allocator_flush_threshold": "16MB",
+    "allocator_bulk_deallocation_flush_threshold": "16MB",
+}
+
+_DATABASE: ContextVar[Sequence[duckdb.DuckDBPyConnection]] = ContextVar("database", default=())
+
+
+@contextmanager
+def database(memory: str = MEMORY) -> Iterator[None]:
+    """Have all cursors opened inside share one DuckDB: starting one costs more than most of their queries.
+
+    It reads nothing but what a cursor is given.
+
+    Args:
+        memory: Limit of all of them together before queries spill to a temporary folder, such as "4GB"; auto: `MEMORY`. Of
+            several joins of one statement each holds a part of its keys, whatever the limit.
+    """
+    memory = MEMORY if memory == "auto" else memory
+    with scratch("spill") as spill:
+        config: dict[str, Any] = {
+            **GIVING_BACK,
+            "memory_limit": memory,
+            "temp_directory": spill,
+            "python_enable_replacements": "false",
+            "threads": "2",
+            "preserve_insertion_order": "false",
+        }
+        with duckdb.connect(config=config) as con:
+            con.execute("SET enable_external_access = false")  # last: it also freezes temp_directory
+            shared = [con]
+            token = _DATABASE.set(shared)
+            try:
+                yield
+            finally:
+                _DATABASE.reset(token)
+                shared.clear()  # a task's copy of the context lives on: it shall not hold the connection
+
+
+@contextmanager
+def cursor() -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a connection of its own, names included, to the `database` around it, or to a new one."""
+    with ExitStack() as stack:
+        if not _DATABASE.get():
+            stack.enter_context(database())
+        con = stack.enter_context(_DATABASE.get()[0].cursor())
+        con.execute("SET TimeZone = 'UTC'")
+        yield con
+
+
+@contextmanager
+def as_written(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Have joins take place as they are written: what stands on the right is held in memory, what stands left passes by.
+
+    For rows with pixels. Sizes are not known here, and the engine would hold them as soon as keys.
+    """
+    setting = con.cursor()  # one of its own: where the block fails, ours still has an open result
+    setting.execute("SET GLOBAL disabled_optimizers = 'join_order,build_side_probe_side'")
+    try:
+        yield
+    finally:
+        setting.execute("RESET GLOBAL disabled_optimizers")
+        setting.close()

@@ -1,0 +1,105 @@
+"""Rows as the engine reads them, at the pace it reads: Arrow's own scanner runs ahead of its reader by up to 1 GiB."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.dataset as pds
+
+FILTERED_ROWS = 8192  # that a filter is put to at once
+
+
+class Stream:
+    """All that the engine asks of a scanner.
+
+    Args:
+        schema: The columns.
+        batches: Their rows.
+    """
+
+    def __init__(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+        self.projected_schema = schema
+        self._batches = batches
+
+    def to_reader(self) -> pa.RecordBatchReader:
+        """Return the rows, once."""
+        return pa.RecordBatchReader.from_batches(self.projected_schema, self._batches)
+
+    def to_table(self) -> pa.Table:
+        """Return the rows, once."""
+        return self.to_reader().read_all()
+
+
+class Files(pds.Dataset):
+    """Arrow files as one table, mapped: what is read of them belongs to no process.
+
+    Args:
+        paths: On local disk, in order.
+        schema: Columns of theirs.
+
+    Raises:
+        FileNotFoundError: One is not there.
+    """
+
+    def __init__(self, paths: Sequence[str], schema: pa.Schema) -> None:
+        for path in paths:
+            os.stat(path)
+        self._paths, self._schema = tuple(paths), schema
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns."""
+        return self._schema
+
+    def count_rows(self, *_: Any, **__: Any) -> int:
+        """Return the number of rows."""
+        return sum(len(batch) for batch in self._read([]))
+
+    def to_batches(self, columns: Sequence[str] | None = None, **_: Any) -> Iterator[pa.RecordBatch]:
+        """Yield the rows as they lie in the files, in their order."""
+        return self._read(self._schema.names if columns is None else columns)
+
+    def to_table(self, columns: Sequence[str] | None = None, filter: Any = None, **_: Any) -> pa.Table:
+        """Return the rows."""
+        return self.scanner(columns=columns, filter=filter).to_table()
+
+    def scanner(self, columns: Sequence[str] | None = None, filter: Any = None, **_: Any) -> Any:  # type: ignore[override]
+        """Return the rows of some columns that pass a filter, to be read once."""
+        names = self._schema.names if columns is None else list(columns)
+        asked = self._asked(names)
+        return Stream(asked, self._read(names) if filter is None else self._filtered(names, filter))
+
+    def _asked(self, names: Sequence[str]) -> pa.Schema:
+        return pa.schema([self._schema.field(name) for name in names])
+
+    def _read(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        asked = self._asked(names)
+        for path in self._paths:
+            with pa.memory_map(path) as source:
+                file = pa.ipc.open_file(source)
+                for number in range(file.num_record_batches):
+                    batch = file.get_batch(number).select(list(names))
+                    yield batch if batch.schema.equals(asked) else batch.cast(asked)
+
+    def _filtered(self, names: list[str], wanted: Any) -> Iterator[pa.RecordBatch]:
+        held: list[pa.RecordBatch] = []
+        for batch in self._read(self._schema.names):
+            held.append(batch)
+            if sum(map(len, held)) >= FILTERED_ROWS:
+                yield from passing(held, self._schema, names, wanted)
+                held = []
+        yield from passing(held, self._schema, names, wanted)
+
+
+def passing(
+    batches: list[pa.RecordBatch], schema: pa.Schema, names: list[str], wanted: Any
+) -> Iterator[pa.RecordBatch]:
+    """Yield columns of the rows that pass a filter."""
+    if batches:
+        scanner = pds.Scanner.from_batches(
+            batches, schema=schema, columns=names, filter=wanted, use_threads=False
+        )
+        asked = pa.schema([schema.field(name) for name in names])
+        for batch in scanner.to_table().to_batches():
+            yield batch.cast(asked)
