@@ -9,6 +9,7 @@ from typing import Any
 
 import duckdb
 
+from storage.database import as_written
 from storage.lake import Lake
 from storage.sql.changes import compared_columns, objects
 from storage.sql.scans import Read, Scan, readable
@@ -68,8 +69,11 @@ class Differing:
             "FULL JOIN (SELECT key, row_digest FROM new_side WHERE is_current) n ON o.key = n.key "
             "WHERE o.row_digest IS DISTINCT FROM n.row_digest",
         )
-        for place in ("old", "new"):
-            self.hold(f"{place}_rows", f"SELECT s.* FROM {place}_side s SEMI JOIN differ d ON d.key = s.key")
+        with as_written(self.con):  # what is held are keys
+            for place in ("old", "new"):
+                self.hold(
+                    f"{place}_rows", f"SELECT s.* FROM {place}_side s SEMI JOIN differ d ON d.key = s.key"
+                )
         told = [f"{place}.{quoted(name)} AS {place}_{name}" for place in ("old", "new") for name in telling]
         cells = ", ".join(
             f"CASE WHEN old.{quoted(name)} IS DISTINCT FROM new.{quoted(name)} THEN {literal(name)} END"

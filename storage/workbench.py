@@ -48,6 +48,7 @@ class Workbench:
     staging: Staging
     _con: duckdb.DuckDBPyConnection
     _offered: dict[str, Callable[[], pds.Dataset | pa.Table]] = field(default_factory=dict)
+    _staged: dict[str, tuple[Sequence[str], pa.Schema]] = field(default_factory=dict)
 
     @property
     def con(self) -> duckdb.DuckDBPyConnection:
@@ -61,6 +62,7 @@ class Workbench:
 
     def add_staged(self, name: str, paths: Sequence[str], schema: pa.Schema) -> None:
         """Offer staged files as one table."""
+        self._staged[name] = (paths, schema)
         self.offer(name, partial(self.staging.dataset, paths, schema))
 
     def offer(self, name: str, rows_of: Callable[[], pds.Dataset | pa.Table]) -> None:
@@ -109,13 +111,33 @@ class Workbench:
         if self.base is None or spec.name not in self.base.versions:
             return
         dataset = self.lake.dataset(spec.name, self.base)
-        keys = dataset.scanner(
-            columns=[spec.key, *beside], with_row_address=True, batch_size=KEY_ROWS
-        ).to_reader()
-        self._con.register("addressed", keys)
-        found = self.mapped(f"SELECT * FROM ({sql}) ORDER BY _rowaddr")
-        self._con.unregister("addressed")
+        found = self._chosen("addressed", _addressed(dataset, spec, beside), sql, "_rowaddr")
         yield from _sized(_beside(dataset, columns, found), size)
+
+    def chosen_of_staged(
+        self, name: str, columns: Sequence[str], sql: str, beside: Sequence[str], *, size: int
+    ) -> Iterator[pa.Table]:
+        """Stream rows of staged files that a query chooses, in their order, as tables of `size` rows; as `chosen` does.
+
+        Args:
+            name: What the files were added as.
+            columns: Columns to read.
+            sql: Query over `numbered`, every row's number: `place`, each once, and columns to set beside.
+            beside: Columns of `numbered`.
+            size: Rows of a table; the last one has fewer.
+        """
+        files = self.staging.dataset(*self._staged[name])
+        found = self._chosen("numbered", _numbered(files, beside), sql, "place")
+        yield from _sized(_at_places(files, columns, found), size)
+
+    def _chosen(self, name: str, rows_of: pa.RecordBatchReader, sql: str, order: str) -> pa.Table:
+        """Return a query's rows in order, read from what is offered under a name for it alone."""
+        self._con.register(name, rows_of)
+        self.hold("chosen_rows", sql)  # first: a join and a sort of one statement cannot both spill
+        self._con.unregister(name)
+        found = self.mapped(f"SELECT * FROM chosen_rows ORDER BY {order}")
+        self.drop("chosen_rows")
+        return found
 
     def hold(self, name: str, sql: str) -> None:
         """Keep a query's rows as a table of this workbench, until it closes or the name is held anew; it spills to disk.
@@ -245,6 +267,34 @@ def _addressed(dataset: lance.LanceDataset, spec: TableSpec, beside: Sequence[st
         for batch in scanner.to_batches()
     )
     return pa.RecordBatchReader.from_batches(schema, batches)
+
+
+def _numbered(files: pds.Dataset, beside: Sequence[str]) -> pa.RecordBatchReader:
+    """Stream columns of staged rows with their numbers."""
+    schema = pa.schema([("place", pa.int64()), *(files.schema.field(name) for name in beside)])
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        start = 0
+        for batch in files.to_batches(columns=list(beside)):
+            place = pa.array(np.arange(start, start + len(batch)))
+            yield pa.record_batch([place, *batch.columns], schema=schema)
+            start += len(batch)
+
+    return pa.RecordBatchReader.from_batches(schema, batches())
+
+
+def _at_places(files: pds.Dataset, columns: Sequence[str], chosen: pa.Table) -> Iterator[pa.RecordBatch]:
+    """Yield columns of the staged rows at ascending places, and what else was chosen with them."""
+    places, further = chosen["place"].to_numpy(), chosen.drop_columns(["place"])
+    start = done = 0
+    for batch in files.to_batches(columns=list(columns)):
+        end = done + int(np.searchsorted(places[done:], start + len(batch)))
+        if end > done:
+            beside = further.slice(done, end - done)
+            rows_of = batch.take(pa.array(places[done:end] - start))
+            named = pa.table([*rows_of.columns, *beside.columns], names=[*columns, *beside.column_names])
+            yield from named.combine_chunks().to_batches()
+        start, done = start + len(batch), end
 
 
 def _beside(

@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 
 import pyarrow as pa
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from schemas.digests import key
-from schemas.tables import embeddings
+from schemas.tables import MEDIA, embeddings
 from storage.workbench import Workbench
 from tasks.catalog import build
 from tasks.decide import Decided, decided_bench
@@ -141,21 +142,20 @@ def _offer_vectors(run: Run, bench: Workbench) -> None:
 
 def _staged_media(run: Run, bench: Workbench, modalities: frozenset[str]) -> Iterator[tuple[str, str]]:
     wanted = _MEDIA_WANTED.format(modalities=sorted(modalities))
-    fresh = (
-        "SELECT m.media_id AS item_id, m.modality, m.thumbnail AS item FROM staged_media m "
-        "SEMI JOIN fresh_media f USING (source_id) SEMI JOIN wanted t ON t.item_id = m.media_id"
-    )
-    known = (
-        "SELECT media_id AS item_id, modality, thumbnail AS item FROM base_media b "
-        "ANTI JOIN fresh_media f USING (media_id) SEMI JOIN wanted t ON t.item_id = b.media_id"
-    )
     bench.hold("lacking", _LACKING.format(side="media"))
     bench.hold("wanted", wanted)
-    # A scan of the snapshot's media reads their pixels: only if one of them needs a vector.
-    stale = "SELECT count(*) FROM wanted WHERE item_id NOT IN (SELECT media_id FROM fresh_media)"
-    everything = f"{fresh} UNION ALL {known}" if bench.rows(stale)[0][0] else fresh
-    with bench.as_written():
-        yield from _shards(run, bench, "media", f"SELECT * FROM ({everything}) ORDER BY item_id", _size(run))
+    columns = ["media_id", "modality", "thumbnail"]
+    fresh = "SELECT place FROM numbered m SEMI JOIN fresh_media f USING (source_id) SEMI JOIN wanted t ON t.item_id = m.media_id"
+    known = (
+        "SELECT _rowaddr FROM addressed b ANTI JOIN fresh_media f USING (media_id) "
+        "SEMI JOIN wanted t ON t.item_id = b.media_id"
+    )
+    rows_of = chain(
+        bench.chosen_of_staged("staged_media", columns, fresh, ["source_id", "media_id"], size=_size(run)),
+        bench.chosen(MEDIA, columns, known, size=_size(run)),
+    )
+    for number, table in enumerate(rows_of):
+        yield _shard(run, "media", number, table.rename_columns(TO_EMBED["media"].names))
 
 
 def _staged_texts(run: Run, bench: Workbench, modalities: frozenset[str]) -> Iterator[tuple[str, str]]:
@@ -164,22 +164,19 @@ def _staged_texts(run: Run, bench: Workbench, modalities: frozenset[str]) -> Ite
     bench.hold("lacking", _LACKING.format(side="text"))
     bench.hold("borne", _BORNE)
     bench.hold("wanted_texts", _TEXT_WANTED)
-    sql = (
+    bench.hold(
+        "items",
         "SELECT n.text_id AS item_id, 'text' AS modality, n.text AS item FROM now_texts n "
-        "SEMI JOIN wanted_texts t ON t.item_id = n.text_id"
+        "SEMI JOIN wanted_texts t ON t.item_id = n.text_id",
     )
-    yield from _shards(
-        run, bench, "text", f"{sql} ORDER BY length(item) DESC, item_id", TEXTS_PER_PICTURE * _size(run)
-    )  # like lengths together: little padding; the slowest shards first: workers end at about the same time
+    # like lengths together: little padding; the slowest shards first: workers end at about the same time
+    sql = "SELECT * FROM items ORDER BY length(item) DESC, item_id"
+    for number, table in enumerate(bench.tables(sql, size=TEXTS_PER_PICTURE * _size(run))):
+        yield _shard(run, "text", number, table)
 
 
 def _size(run: Run) -> int:
     return max(1, run.recipe.shard_rows // PARTS)
-
-
-def _shards(run: Run, bench: Workbench, side: str, sql: str, size: int) -> Iterator[tuple[str, str]]:
-    for number, table in enumerate(bench.tables(sql, size=size)):
-        yield _shard(run, side, number, table)
 
 
 def _shard(run: Run, side: str, number: int, rows_of: pa.Table) -> tuple[str, str]:

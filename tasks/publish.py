@@ -32,27 +32,22 @@ from tasks.decide import DROPPED, Decided, decided_bench
 from tasks.embed import Embedded
 from tasks.run import RETRY, Job, Ledger, Run, Step, code_version
 
-_STATE = "s.present, s.kept, s.dropped_by"
-_FACTS = ", ".join(
-    f"m.{name}" for name in MEDIA.schema.names
-    if name not in {"locators", "cluster_id", "present", "kept", "dropped_by", "run_id"}
-)  # fmt: skip
-
 # What each medium is now: state that follows from all sources and rules, beside facts that do not change.
 _MEDIA_STATE = """
 SELECT n.media_id, n.locators, coalesce(c.cluster_id, n.media_id) AS cluster_id, n.present, k.kept, k.dropped_by
 FROM now_media n JOIN kept_media k ON k.id = n.media_id
 LEFT JOIN (SELECT media_id, cluster_id FROM clusters WHERE media_id <> cluster_id) c USING (media_id)
 """
-_FRESH_MEDIA = f"""
-SELECT {_FACTS}, s.locators, s.cluster_id, {_STATE}, '{{run}}' AS run_id
-FROM staged_media m SEMI JOIN fresh_media f USING (source_id) JOIN media_state s ON s.media_id = m.media_id
-"""
 _OF_MEDIA = ("locators", "cluster_id", "present", "kept", "dropped_by")
+_STATE_OF_MEDIA = ", ".join(f"s.{name}" for name in _OF_MEDIA)
+_FRESH_MEDIA = f"""
+SELECT m.place, {_STATE_OF_MEDIA}, '{{run}}' AS run_id
+FROM numbered m SEMI JOIN fresh_media f USING (source_id) JOIN media_state s ON s.media_id = m.media_id
+"""
 _CHANGED_MEDIA = f"""
-SELECT m._rowaddr, {", ".join(f"s.{name}" for name in _OF_MEDIA)}, '{{run}}' AS run_id
+SELECT m._rowaddr, {_STATE_OF_MEDIA}, '{{run}}' AS run_id
 FROM addressed m ANTI JOIN fresh_media f USING (media_id) JOIN media_state s ON s.media_id = m.media_id
-WHERE ({", ".join(f"m.{name}" for name in _OF_MEDIA)}) IS DISTINCT FROM ({", ".join(f"s.{name}" for name in _OF_MEDIA)})
+WHERE ({", ".join(f"m.{name}" for name in _OF_MEDIA)}) IS DISTINCT FROM ({_STATE_OF_MEDIA})
 """
 _TEXT_STATE = """
 SELECT n.text_id, n.present, k.kept, k.dropped_by FROM now_texts n JOIN kept_text k ON k.id = n.text_id
@@ -253,11 +248,22 @@ def record(job: Job, snapshot: Snapshot | None, *, message: str = "") -> None:
 
 def _staged_media(run: Run, bench: Workbench) -> list[str]:
     """Stage what is new, and rows of the snapshot whose state differs now, thumbnails included."""
-    with bench.as_written():
-        fresh = bench.stage_rows(_FRESH_MEDIA.format(run=run.run_id), MEDIA, "publish", "media-0.arrow")
     facts = [name for name in MEDIA.schema.names if name not in {*_OF_MEDIA, "run_id"}]
-    changed = bench.chosen(MEDIA, facts, _CHANGED_MEDIA.format(run=run.run_id), _OF_MEDIA, size=BATCH_ROWS)
-    return [fresh, bench.stage_tables(changed, MEDIA, "publish", "media-1.arrow")]
+    named = {
+        "fresh": bench.chosen_of_staged(
+            "staged_media",
+            facts,
+            _FRESH_MEDIA.format(run=run.run_id),
+            ["source_id", "media_id"],
+            size=BATCH_ROWS,
+        ),
+        "changed": bench.chosen(
+            MEDIA, facts, _CHANGED_MEDIA.format(run=run.run_id), _OF_MEDIA, size=BATCH_ROWS
+        ),
+    }
+    return [
+        bench.stage_tables(tables, MEDIA, "publish", f"media-{name}.arrow") for name, tables in named.items()
+    ]
 
 
 def _upsert(

@@ -22,10 +22,10 @@ _COUNTED = "SELECT {key} AS id, count(*) AS n FROM now_pairs WHERE present GROUP
 _TABLE_SQL = {
     "text": """
         SELECT n.text_id, n.text, coalesce(c.n, 0) AS media_count FROM now_texts n LEFT JOIN counted c ON c.id = n.text_id
-        WHERE n.present ORDER BY 1""",
+        WHERE n.present""",
     "media": """
         SELECT n.media_id, coalesce(c.n, 0) AS text_count FROM now_media n LEFT JOIN counted c ON c.id = n.media_id
-        WHERE n.present ORDER BY 1""",
+        WHERE n.present""",
 }
 
 
@@ -63,7 +63,9 @@ def screen(job: Job, merged: Merged) -> Screened:
         for rule in table_rules:
             method = filter_of(rule)
             bench.hold("counted", _COUNTED.format(key=ID[method.subject]))
-            subjects = bench.mapped(_TABLE_SQL[method.subject])
+            bench.hold("subjects", _TABLE_SQL[method.subject])
+            subjects = bench.mapped("SELECT * FROM subjects ORDER BY 1")
+            bench.drop("subjects", "counted")
             ids = subjects[ID[method.subject]]
             scored = score_batches(run, method, method.subject, ids, method(subjects), _inputs(subjects))
             name = f"table-{method.name}-{method_digest(method)[:8]}.arrow"

@@ -14,6 +14,7 @@ from schemas.tables import CONTENT, RUNS
 from storage import history, retention, upkeep
 from storage.difference import difference, thumbnails
 from storage.lake import Lake
+from storage.sql import Limits
 from tests.storage.conftest import commit as commit_texts
 from tests.storage.conftest import texts_of, upsert
 from tests.storage.sql_lakes import commit, decision, filled, media, pair, score, text, unit, verdict
@@ -634,3 +635,14 @@ def test_refuses_names_that_are_no_tags(lake, name):
     commit_texts(lake, {"a": "x"}, tag=None)
     with pytest.raises(DataError, match="choose another name"):
         history.tag(lake, name, "s000001")
+
+
+def test_a_diff_takes_less_memory_than_what_differs(lake):
+    """60,000 texts of 300 letters, all changed, 40 MB as they are on two sides, with 48 MB for everything."""
+    before = {f"{n:032d}": "a" * 300 for n in range(60_000)}
+    commit_texts(lake, before)
+    commit_texts(lake, dict.fromkeys(before, "b" * 300) | {"new": "c"})
+    found = difference(lake, "s000001", "s000002", limits=Limits(memory="48MB"), limit=3).tables["texts"]
+    assert (found.added, found.removed, found.changed) == (1, 0, 60_000)
+    assert found.columns["text"] == 60_000
+    assert [row.key for row in found.rows if row.change == "changed"] == list(before)[:2]

@@ -5,7 +5,7 @@ from schemas.tables import MEDIA, TEXTS
 from storage import lake as lakes
 from storage.staging import Staging
 from storage.workbench import database, workbench
-from tests.storage.conftest import upsert
+from tests.storage.conftest import text_rows, upsert
 
 
 @pytest.fixture
@@ -111,6 +111,24 @@ def test_rows_are_chosen_in_the_order_they_lie_in(lake_dir, every):
     assert [wanted[number] for number in found["number"].to_pylist()] == found["text_id"].to_pylist()
     stored = [key for key in lake.read("texts")["text_id"].to_pylist() if key in set(wanted)]
     assert found["text_id"].to_pylist() == stored
+
+
+@pytest.mark.parametrize("every", [1, 7, 900])
+def test_staged_rows_are_chosen_in_the_order_of_their_files(lake_dir, every):
+    lake = lakes.open(lake_dir)
+    staging = Staging(lake.place, "run")
+    texts = {f"{n * 37 % 2003:05d}": f"text {n}" for n in range(2000)}
+    rows = text_rows(texts)
+    paths = [staging.write(rows.slice(at, 600), f"{at}.arrow") for at in range(0, 2000, 600)]
+    wanted = list(texts)[3::every]
+    with workbench(lake, None, staging) as bench:
+        bench.add_staged("staged_texts", paths, TEXTS.stored)
+        bench.offer("wanted", lambda: pa.table({"text_id": wanted, "number": range(len(wanted))}))
+        query = "SELECT n.place, w.number FROM numbered n JOIN wanted w USING (text_id)"
+        tables = list(bench.chosen_of_staged("staged_texts", ["text"], query, ["text_id"], size=100))
+    found = pa.concat_tables(tables)
+    assert found["text"].to_pylist() == [texts[key] for key in wanted]
+    assert found["number"].to_pylist() == list(range(len(wanted)))
 
 
 def test_of_an_empty_lake_nothing_is_chosen(bench):
