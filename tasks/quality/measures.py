@@ -221,30 +221,30 @@ class Scorer:
 def _scored(place: Place) -> Iterator[dict[int, Scorer]]:
     """Hold `drift`, a table of the values that are present in either snapshot, and yield its scorers by number."""
     bench = place.bench
+    of_side = "SELECT subject, method, params_digest FROM {}_scores GROUP BY ALL"
+    named = bench.rows(f"{of_side.format('base')} UNION {of_side.format('was')} ORDER BY ALL")
+    cases = " ".join(  # no join with a table of them: there is one already, and two cannot both be spilled
+        f"WHEN s.subject = {_literal(subject)} AND s.method = {_literal(method)} AND s.params_digest = {_literal(params)} "
+        f"THEN {number}"
+        for number, (subject, method, params) in enumerate(named, 1)
+    )
     try:
         bench.execute("CREATE TEMP TABLE drift (scorer INTEGER, value FLOAT, is_new BOOLEAN)")
-        number = "SELECT subject, method, params_digest FROM {}_scores GROUP BY ALL"
-        bench.execute(
-            "CREATE TEMP TABLE drifting AS SELECT *, (row_number() OVER ())::INTEGER AS scorer "
-            f"FROM ({number.format('base')} UNION {number.format('was')})"
-        )
         for side, is_new, tables in (("base", True, place.tables), ("was", False, place.before)):
             for subject, table in _SUBJECTS.items():
-                if table in tables:
+                if table in tables and cases:
                     bench.execute(
-                        f"INSERT INTO drift SELECT d.scorer, s.value, {is_new} FROM {side}_scores s "
+                        f"INSERT INTO drift SELECT CASE {cases} END, s.value, {is_new} FROM {side}_scores s "
                         f"SEMI JOIN (SELECT {KEYS[table]} AS id FROM {side}_{table} WHERE present) p ON s.subject_id = p.id "
-                        "JOIN drifting d USING (subject, method, params_digest) "
                         f"WHERE s.subject = '{subject}' AND s.value IS NOT NULL AND NOT isnan(s.value)"
                     )
         counted = bench.rows(
-            "SELECT scorer, method, count(*) FILTER (is_new), count(*) FILTER (NOT is_new) FROM drift "
-            "JOIN drifting USING (scorer) GROUP BY 1, 2"
+            "SELECT scorer, count(*) FILTER (is_new), count(*) FILTER (NOT is_new) FROM drift "
+            "WHERE scorer IS NOT NULL GROUP BY 1"
         )
-        yield {number: Scorer(*rest) for number, *rest in counted}
+        yield {number: Scorer(named[number - 1][1], now, was) for number, now, was in counted}
     finally:
         bench.execute("DROP TABLE IF EXISTS drift")
-        bench.execute("DROP TABLE IF EXISTS drifting")
 
 
 def _distances(place: Place, scorers: dict[int, Scorer]) -> Iterator[tuple[int, float]]:
