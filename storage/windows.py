@@ -19,10 +19,11 @@ class Windowed(pds.Dataset):
 
     Args:
         rows: The table.
+        size: Rows of a window.
     """
 
-    def __init__(self, rows: lance.LanceDataset) -> None:
-        self._rows = rows
+    def __init__(self, rows: lance.LanceDataset, size: int = ROWS) -> None:
+        self._rows, self._size = rows, size
 
     @property
     def schema(self) -> pa.Schema:
@@ -43,7 +44,7 @@ class Windowed(pds.Dataset):
             yield from passing([batch], read, names, wanted)
 
     def _batches(self, names: list[str]) -> Iterator[pa.RecordBatch]:
-        for start in range(0, self._rows.count_rows(), ROWS):
+        for start in range(0, self._rows.count_rows(), self._size):
             yield from self._rows.to_batches(
-                columns=names, offset=start, limit=ROWS, batch_size=BATCH_ROWS, batch_readahead=1
+                columns=names, offset=start, limit=self._size, batch_size=BATCH_ROWS, batch_readahead=1
             )
