@@ -30,7 +30,7 @@ def table(request):
         "SELECT count(*) FROM t",
         "SELECT id FROM t WHERE present ORDER BY 1",
         "SELECT id FROM t WHERE value > 0.5 AND value_of <> 'value' ORDER BY 1",
-        "SELECT value_of, count(*), sum(value) FROM t WHERE value IS NOT NULL GROUP BY 1 ORDER BY 1",
+        "SELECT value_of, count(*), round(sum(value), 6) FROM t WHERE value IS NOT NULL GROUP BY 1 ORDER BY 1",
         "SELECT count(*) FROM t SEMI JOIN (SELECT id FROM t WHERE value_of IN ('a', 'b')) USING (id) WHERE NOT present",
         "SELECT id FROM t WHERE false",
     ],
@@ -42,4 +42,4 @@ def test_a_query_finds_the_same(table, size, query, tmp_path):
         wanted = con.execute(query).fetchall()
         con.register("t", Windowed(stored, size))
         found = con.execute(query).fetchall()
-    assert found == pytest.approx(wanted) if query.startswith("SELECT value_of") else found == wanted
+    assert found == wanted
