@@ -16,10 +16,10 @@ os.environ.setdefault(
 )  # 20 s is too short on a busy machine
 # Arrow's own allocator keeps what was freed: 200 MB after some 8,000 rows that never took more than 3 MB at once.
 os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
-# So does the system's, a heap a thread: few heaps, and large blocks go back to the system when they are freed.
+# So does the system's, with up to eight heaps a core: few heaps, and large blocks go back to the system when they are freed.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # of glibc's malloc.h
 with suppress(OSError, AttributeError):  # another C library has no such settings
     _mallopt = ctypes.CDLL(None).mallopt
-    _mallopt(_M_ARENA_MAX, 2)
+    _mallopt(_M_ARENA_MAX, max(2, (os.cpu_count() or 1) // 4))
     _mallopt(_M_MMAP_THRESHOLD, 256 << 10)
     _mallopt(_M_TRIM_THRESHOLD, 4 << 20)
