@@ -208,6 +208,8 @@ def _grouped(rows: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     for batch in rows:
         held = pa.concat_batches([held, batch.rename_columns(held.schema.names)])
         ids = held["media_id"]
+        if not len(ids):
+            continue
         last = pc.index(ids, ids[len(ids) - 1]).as_py()
         yield _listed(held.slice(0, last))
         held = held.slice(last)
@@ -216,18 +218,8 @@ def _grouped(rows: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 
 def _listed(rows: pa.RecordBatch) -> pa.RecordBatch:
     ids = rows["media_id"]
-    starts = (
-        np.flatnonzero(
-            np.concatenate(
-                [
-                    [True],
-                    pc.not_equal(ids.slice(1), ids.slice(0, len(ids) - 1)).to_numpy(zero_copy_only=False),
-                ]
-            )
-        )
-        if len(ids)
-        else np.empty(0, np.int64)
-    )
+    is_first = pc.not_equal(ids.slice(1), ids.slice(0, max(0, len(ids) - 1)))
+    starts = np.flatnonzero(np.append([True] * bool(len(ids)), is_first.to_numpy(zero_copy_only=False)))
     ends = pa.array(np.append(starts, len(ids)), pa.int32())
     return pa.record_batch(
         [ids.take(pa.array(starts)), pa.ListArray.from_arrays(ends, rows["locator"])], schema=FOUND
