@@ -69,13 +69,30 @@ def test_vectors_of_another_length_or_not_finite_are_found(draw):
     assert 0 < found.unexpected < 40
 
 
-def test_vectors_of_another_width_are_found():
-    from tasks.quality import expectations as gx
+def test_a_vector_that_is_not_there_is_no_vector_of_the_wrong_length(draw):
+    vectors = vectors_of(draw, 30)
+    there = draw.random(30) < 0.7
+    rows = [vector.tolist() if is_there else None for vector, is_there in zip(vectors, there, strict=True)]
+    table = pa.table({"id": ids(30), "vector": pa.array(rows, pa.list_(pa.float32(), DIM))})
+    checks = [expectation("unit-vectors", "vector"), expectation("not-null", "vector")]
+    found = check_batches(in_batches(table.slice(3)), "id", checks)
+    expected = by_loop(
+        table.slice(3), "vector", lambda v: abs(math.sqrt(sum(float(x) ** 2 for x in v)) - 1) <= 1e-3
+    )
+    assert found["media.unit-vectors"] == expected
+    assert found["media.not-null"] == by_loop(table.slice(3), "vector", lambda v: True, nulls_count=True)
 
-    frame = pa.table({"id": ["a", "b", "c"], "vector": [[1.0, 0.0], [1.0], [0.0, 1.0]]}).to_pandas()
-    wanted = [gx.of_column(expectation("unit-vectors", "vector"), dimension=2)]
-    (result,) = gx.validated(gx.batches(), frame, wanted)
-    assert result.result["unexpected_index_list"] == [1]
+
+@pytest.mark.parametrize("rows", [1, 6, 7, 8, 20, 1000])
+def test_batches_put_together_find_what_each_finds(draw, monkeypatch, rows):
+    from tasks.quality import rows as work
+
+    numbers = [int(n) for n in draw.integers(0, 30, 60)]
+    table = pa.table({"id": ids(60), "number": numbers})
+    monkeypatch.setattr(work, "BATCH_ROWS", rows)
+    assert tally_of(table, expectation("between", "number", low=9)) == by_loop(
+        table, "number", lambda n: n >= 9
+    )
 
 
 def picture(seed, kind="WEBP"):
