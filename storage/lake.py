@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import duckdb
 import lance
-import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as pds
 from filelock import FileLock, Timeout
@@ -35,11 +34,11 @@ from schemas.tables import (
     TableSpec,
 )
 from storage import lease, panics, quality, rows, versions
-from storage.database import as_written, cursor
 from storage.lease import Lease
 from storage.media import MediaStore
 from storage.places import Place
 from storage.remembered import Remembered, files_of
+from storage.upserts import compared, only, without
 from storage.versions import Snapshot
 
 if TYPE_CHECKING:
@@ -48,8 +47,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _SAID = Remembered(32)  # what logs say
-COMPARED_ROWS = 1 << 13  # keys of a table at once
-MERGED_BYTES = 32 << 20  # of rows replaced at once: Lance holds them
 
 
 @dataclass(frozen=True)
@@ -383,7 +380,8 @@ class Writer:
     ) -> UpsertCount:
         """Add new rows and replace changed ones; equal rows are left alone, and no version is made for them.
 
-        Rows stream: what is held in memory is two bytes a row. Keys are compared within the `database` around, which spills.
+        Rows stream: what is held in memory is a byte a row and eight a replaced one. Keys are compared within the `database`
+        around, which spills. What is replaced is appended, and the rows it replaces are deleted by their addresses.
 
         Args:
             spec: The table.
@@ -400,23 +398,20 @@ class Writer:
             return UpsertCount()
         self._check()
         dataset = self._base(spec, metadata)
-        is_new, is_changed, again = _compared(spec, staged, dataset, repeats=repeats)
+        found = compared(spec, staged, dataset, repeats=repeats)
         uri, options = self.lake._table_uri(spec.name), self.lake._options
-        if is_new.any():
+        if found.is_wanted.any():
             before = dataset.version
-            dataset = lance.write_dataset(
-                _only(staged, spec, is_new), uri, mode="append", storage_options=options
-            )
+            wanted = only(staged, spec, found.is_wanted)
+            dataset = lance.write_dataset(wanted, uri, mode="append", storage_options=options)
             self._follows(spec.name, before, dataset.version)
-        if is_changed.any():
-            for part in _parts(_only(staged, spec, is_changed)):
+            for said in without(found.replaced):
                 before = dataset.version
-                dataset.merge_insert(spec.key).when_matched_update_all().execute(part)
+                dataset.delete(said)
                 self._follows(spec.name, before, dataset.version)
-        added, replaced = int(is_new.sum()), int(is_changed.sum())
-        if added or replaced:
             self._touched[spec.name] = dataset.version
-        return UpsertCount(added, replaced, count - again - added - replaced)
+        written, replaced = int(found.is_wanted.sum()), len(found.replaced)
+        return UpsertCount(written - replaced, replaced, count - found.repeated - written)
 
     def rebase(self, table: str) -> None:
         """Bring a table back to what the newest snapshot names, undoing what a killed writer left behind.
@@ -633,101 +628,6 @@ def key_of(table: str) -> str:
             f"no content table is called {table!r}; known: {', '.join(CONTENT)}, embeddings_<encoder>"
         )
     return CONTENT[table].key
-
-
-def _compared(
-    spec: TableSpec, staged: pds.Dataset, base: lance.LanceDataset, *, repeats: bool
-) -> tuple[np.ndarray, np.ndarray, int]:
-    """Return which staged rows have a key the table lacks, and which differ from the row that has it. (N,) bool each.
-
-    And how many rows repeat a key: those are neither.
-
-    Raises:
-        LakeError: A key stands twice in `staged`, and may not.
-    """
-    count = staged.count_rows()
-    is_new, is_changed = np.zeros(count, bool), np.zeros(count, bool)
-    key = spec.key
-    # the smaller side is held
-    both = (
-        f"theirs t RIGHT JOIN ours o ON t.{key} = o.{key}"
-        if count < base.count_rows()
-        else f"ours o LEFT JOIN theirs t ON t.{key} = o.{key}"
-    )
-    with cursor() as con, as_written(con):
-        con.register("ours", _numbered(staged, spec))
-        con.execute(
-            f"CREATE TEMP TABLE twice AS SELECT {key}, min(place) AS first FROM ours GROUP BY 1 HAVING count(*) > 1"
-        )
-        repeated = con.execute(f"SELECT {key} FROM twice LIMIT 1").fetchall()
-        if repeated and not repeats:
-            raise LakeError(f"{spec.name}: the key {repeated[0][0]} stands twice among the staged rows")
-        con.register("ours", _numbered(staged, spec))
-        con.register(
-            "theirs", base.scanner(columns=[key, "row_digest"], batch_size=COMPARED_ROWS).to_reader()
-        )
-        found = con.sql(
-            f"SELECT o.place, t.{key} IS NULL AS is_new FROM {both} "
-            f"WHERE t.{key} IS NULL OR t.row_digest <> o.row_digest"
-        ).to_arrow_reader(COMPARED_ROWS)
-        for batch in found:
-            places, new = batch["place"].to_numpy(), batch["is_new"].to_numpy(zero_copy_only=False)
-            is_new[places[new]] = True
-            is_changed[places[~new]] = True
-        if not repeated:
-            return is_new, is_changed, 0
-        con.register("ours", _numbered(staged, spec))
-        again = con.execute(
-            f"SELECT o.place FROM ours o JOIN twice t ON t.{key} = o.{key} WHERE o.place > t.first"
-        )
-        places = again.fetchnumpy()["place"]
-        is_new[places] = is_changed[places] = False
-    return is_new, is_changed, len(places)
-
-
-def _numbered(staged: pds.Dataset, spec: TableSpec) -> pa.RecordBatchReader:
-    """Stream the staged keys and digests with the places of their rows."""
-    schema = pa.schema([("place", pa.int64()), spec.stored.field(spec.key), spec.stored.field("row_digest")])
-
-    def batches() -> Iterator[pa.RecordBatch]:
-        start = 0
-        for batch in staged.to_batches(columns=schema.names[1:], batch_readahead=2, fragment_readahead=1):
-            place = pa.array(np.arange(start, start + len(batch)))
-            yield pa.record_batch([place, *batch.columns], schema=schema)
-            start += len(batch)
-
-    return pa.RecordBatchReader.from_batches(schema, batches())
-
-
-def _parts(rows: pa.RecordBatchReader) -> Iterator[pa.RecordBatchReader]:
-    """Cut rows where they fill `MERGED_BYTES`. Each part is to be read to its end before the next one."""
-    batches = iter(rows)
-
-    def some(first: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-        yield first
-        filled = first.nbytes
-        while filled < MERGED_BYTES and (batch := next(batches, None)) is not None:
-            yield batch
-            filled += batch.nbytes
-
-    for first in batches:
-        yield pa.RecordBatchReader.from_batches(rows.schema, some(first))
-
-
-def _only(staged: pds.Dataset, spec: TableSpec, wanted: np.ndarray) -> pa.RecordBatchReader:
-    """Stream the staged rows for which `wanted` is true."""
-
-    def batches() -> Iterator[pa.RecordBatch]:
-        start = 0
-        for batch in staged.to_batches(
-            columns=spec.stored.names, batch_size=2048, batch_readahead=2, fragment_readahead=1
-        ):
-            here = wanted[start : start + len(batch)]
-            start += len(batch)
-            if here.any():
-                yield batch.filter(pa.array(here)).cast(spec.stored)
-
-    return pa.RecordBatchReader.from_batches(spec.stored, batches())
 
 
 def _snapshots(log: list[dict[str, Any]]) -> tuple[Snapshot, ...]:

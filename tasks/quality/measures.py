@@ -6,7 +6,7 @@ pass by in little memory: one join in a statement, and nothing that holds a grou
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import duckdb
 import numpy as np
@@ -29,6 +29,7 @@ class Place:
         before: Tables of the snapshot before; empty without one.
         wanted: The columns the table should have; None where it has no fixed ones.
         schema: Those it has.
+        counted: {column: {subject: rows that have a value}}, which several checks ask for.
     """
 
     bench: Workbench
@@ -38,6 +39,7 @@ class Place:
     before: frozenset[str]
     wanted: pa.Schema | None
     schema: pa.Schema
+    counted: dict[str, dict[str, int]] = field(default_factory=dict, compare=False)
 
     @property
     def base(self) -> str:
@@ -89,8 +91,13 @@ def _columns(expectation: Expectation, place: Place) -> Measured:
 def _unique(expectation: Expectation, place: Place) -> Measured:
     """Rows whose value stands more than once."""
     column = _quoted(expectation.column)
+    hashes = f"SELECT count(*) AS n FROM {place.base} WHERE {column} IS NOT NULL GROUP BY hash({column})"
+    ((rows, alike),) = place.bench.rows(
+        f"SELECT coalesce(sum(n), 0)::BIGINT, count(*) FILTER (n > 1) FROM ({hashes})"
+    )
+    if not alike:  # equal values have equal hashes, which take a fraction of the memory
+        return _share(rows, 0, [])
     twice = f"SELECT {column} AS id, count(*) AS n FROM {place.base} WHERE {column} IS NOT NULL GROUP BY 1 HAVING n > 1"
-    ((rows,),) = place.bench.rows(f"SELECT count({column}) FROM {place.base}")
     ((unexpected,),) = place.bench.rows(f"SELECT coalesce(sum(n), 0) FROM ({twice})")
     ids = place.bench.rows(f"SELECT id::VARCHAR FROM ({twice}) ORDER BY 1 LIMIT {IDS}") if unexpected else []
     return _share(rows, unexpected, [each for (each,) in ids])
@@ -105,8 +112,19 @@ def _exists_in(expectation: Expectation, place: Place) -> Measured:
     only = f" AND subject = {_literal(str(subject))}" if subject else ""
     asked = f"SELECT {place.key} AS row_id, {column} AS id FROM {place.base} WHERE {column} IS NOT NULL{only}"
     lost = f"SELECT row_id FROM ({asked}) a ANTI JOIN ({known}) k ON a.id = k.id"
-    ((rows,),) = place.bench.rows(f"SELECT count(*) FROM ({asked})")
+    if subject:
+        rows = _by_subject(place, column).get(str(subject), 0)
+    else:
+        ((rows,),) = place.bench.rows(f"SELECT count({column}) FROM {place.base}")
     return _counted(place, rows, lost)
+
+
+def _by_subject(place: Place, column: str) -> dict[str, int]:
+    """Return how many rows of each subject have a value in a column, counted once for all who ask."""
+    if column not in place.counted:
+        by_subject = f"SELECT subject, count({column}) FROM {place.base} GROUP BY 1"
+        place.counted[column] = {str(subject): n for subject, n in place.bench.rows(by_subject)}
+    return place.counted[column]
 
 
 def _none_where(expectation: Expectation, place: Place) -> Measured:
@@ -219,7 +237,10 @@ class Scorer:
 
 @contextmanager
 def _scored(place: Place) -> Iterator[dict[int, Scorer]]:
-    """Hold `drift`, a table of the values that are present in either snapshot, and yield its scorers by number."""
+    """Hold `drift`, a table of the values that are present in either snapshot, and yield its scorers by number.
+
+    A value of a subject that no row has is among them: that is another check's to find.
+    """
     bench = place.bench
     of_side = "SELECT subject, method, params_digest FROM {}_scores GROUP BY ALL"
     named = bench.rows(f"{of_side.format('base')} UNION {of_side.format('was')} ORDER BY ALL")
@@ -231,13 +252,17 @@ def _scored(place: Place) -> Iterator[dict[int, Scorer]]:
     try:
         bench.execute("CREATE TEMP TABLE drift (scorer INTEGER, value FLOAT, is_new BOOLEAN)")
         for side, is_new, tables in (("base", True, place.tables), ("was", False, place.before)):
-            for subject, table in _SUBJECTS.items():
-                if table in tables and cases:
-                    bench.execute(
-                        f"INSERT INTO drift SELECT CASE {cases} END, s.value, {is_new} FROM {side}_scores s "
-                        f"SEMI JOIN (SELECT {KEYS[table]} AS id FROM {side}_{table} WHERE present) p ON s.subject_id = p.id "
-                        f"WHERE s.subject = '{subject}' AND s.value IS NOT NULL AND NOT isnan(s.value)"
-                    )
+            gone = " UNION ALL ".join(
+                f"SELECT '{subject}' AS subject, {KEYS[table]} AS id FROM {side}_{table} WHERE NOT present"
+                for subject, table in _SUBJECTS.items()
+                if table in tables
+            )
+            if gone and cases:
+                bench.execute(
+                    f"INSERT INTO drift SELECT CASE {cases} END, s.value, {is_new} FROM {side}_scores s "
+                    f"ANTI JOIN ({gone}) g ON s.subject_id = g.id AND s.subject = g.subject "
+                    "WHERE s.value IS NOT NULL AND NOT isnan(s.value)"
+                )
         counted = bench.rows(
             "SELECT scorer, count(*) FILTER (is_new), count(*) FILTER (NOT is_new) FROM drift "
             "WHERE scorer IS NOT NULL GROUP BY 1"

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lance
 import numpy as np
@@ -11,6 +11,9 @@ import pyarrow.compute as pc
 
 from schemas.quality import OF_ROWS, Expectation
 from tasks.run import ShardReport, cpu_seconds
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SHARD_ROWS = 1 << 18
 BATCH_ROWS = 1 << 15  # rows in memory at once
@@ -133,12 +136,24 @@ def check_batches(
     found = {each.name: Tally() for each in expectations}
     for rows in _gathered(map(_with_lengths, batches)):
         suite = [gx.of_column(each) for each in expectations]
-        looked_at = {each.column for each in expectations}
-        frame = rows.select([name for name in rows.schema.names if name in looked_at]).to_pandas()
+        frame = _frame(rows, expectations)
         for result in gx.validated(definition, frame, suite):
             name = result.expectation_config.meta["name"]
             found[name] += _tally(result, rows[key], gx.exception_of(result))
     return found
+
+
+def _frame(rows: pa.Table, expectations: Sequence[Expectation]) -> "pd.DataFrame":
+    """Return the columns that are looked at; of those that only have to be there, whether they are."""
+    checks: dict[str, set[str]] = {}
+    for each in expectations:
+        checks.setdefault(each.column, set()).add(each.check)
+    seen = {}
+    for name in rows.schema.names:
+        if of := checks.get(name):
+            is_there = pc.if_else(rows[name].is_valid(), pa.scalar(1, pa.int8()), None)
+            seen[name] = is_there if of == {"not-null"} else rows[name]
+    return pa.table(seen).to_pandas()
 
 
 def _gathered(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
@@ -171,9 +186,7 @@ def _with_lengths(batch: pa.RecordBatch) -> pa.RecordBatch:
     for place, of in enumerate(batch.schema):
         if pa.types.is_fixed_size_list(of.type):
             vectors = batch.column(place)
-            numbers = (
-                pc.list_flatten(vectors).to_numpy(zero_copy_only=False).reshape(-1, of.type.list_size)
-            )
+            numbers = pc.list_flatten(vectors).to_numpy(zero_copy_only=False).reshape(-1, of.type.list_size)
             lengths = np.sqrt(np.einsum("ij,ij->i", numbers, numbers, dtype=np.float64))
             found = np.full(len(vectors), np.inf)
             is_there = vectors.is_valid().to_numpy(zero_copy_only=False)

@@ -103,8 +103,8 @@ def test_refuses_a_key_that_stands_twice(lake):
 
 
 def test_an_upsert_spread_over_many_files_and_batches_ends_as_a_dictionary_does(lake, monkeypatch):
-    monkeypatch.setattr("storage.lake.COMPARED_ROWS", 300)  # the table comes in several batches too
-    monkeypatch.setattr("storage.lake.MERGED_BYTES", 100_000)  # and what is replaced in several parts
+    monkeypatch.setattr("storage.upserts.COMPARED_ROWS", 300)  # the table comes in several batches too
+    monkeypatch.setattr("storage.upserts.DELETED_ROWS", 100)  # and what is replaced goes in several parts
     before = {f"{n:05d}": "old" for n in range(0, 9000, 2)}
     after = {f"{n:05d}": "old" if n % 3 else "new" for n in range(9000)}
     commit(lake, before)

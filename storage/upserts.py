@@ -1,0 +1,123 @@
+"""Staged rows beside a table's: which are new, which replace a row, and where those lie. Both sides stream."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import lance
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as pds
+from numpy.typing import NDArray
+
+from schemas.errors import LakeError
+from schemas.tables import TableSpec
+from storage.database import as_written, cursor
+
+COMPARED_ROWS = 1 << 13  # keys of a table at once
+WRITTEN_ROWS = 1 << 11  # that are looked at at once: they may hold pixels or vectors
+DELETED_ROWS = 1 << 15  # named in one condition
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What comparing staged rows with a table found.
+
+    Args:
+        is_wanted: (N,) Which staged rows the table lacks, or has otherwise.
+        replaced: (R,) Addresses of the rows it has otherwise.
+        repeated: How many staged rows repeat a key; they are not wanted.
+    """
+
+    is_wanted: NDArray[np.bool_]
+    replaced: NDArray[np.uint64]
+    repeated: int
+
+
+def compared(
+    spec: TableSpec, staged: pds.Dataset, base: lance.LanceDataset, *, repeats: bool = False
+) -> Compared:
+    """Compare keys and digests within the `database` around, which spills.
+
+    Args:
+        spec: The table's.
+        staged: Rows with `row_digest`.
+        base: A version of the table.
+        repeats: Whether a key may stand twice in `staged`; its first row counts.
+
+    Raises:
+        LakeError: A key stands twice, and may not.
+    """
+    count, key = staged.count_rows(), spec.key
+    is_wanted, replaced = np.zeros(count, bool), [np.zeros(0, np.uint64)]
+    both = (  # the smaller side is held
+        f"theirs t RIGHT JOIN ours o ON t.{key} = o.{key}"
+        if count < base.count_rows()
+        else f"ours o LEFT JOIN theirs t ON t.{key} = o.{key}"
+    )
+    with cursor() as con, as_written(con):
+        con.register("ours", _numbered(staged, spec))
+        con.execute(
+            f"CREATE TEMP TABLE twice AS SELECT {key}, min(place) AS first FROM ours GROUP BY 1 HAVING count(*) > 1"
+        )
+        repeated = con.execute(f"SELECT {key} FROM twice LIMIT 1").fetchall()
+        if repeated and not repeats:
+            raise LakeError(f"{spec.name}: the key {repeated[0][0]} stands twice among the staged rows")
+        later: NDArray[np.int64] = np.zeros(0, np.int64)
+        if repeated:
+            con.register("ours", _numbered(staged, spec))
+            found = con.execute(
+                f"SELECT o.place FROM ours o JOIN twice t ON t.{key} = o.{key} WHERE o.place > t.first"
+            )
+            later = np.sort(found.fetchnumpy()["place"])
+        con.register("ours", _numbered(staged, spec))
+        theirs = base.scanner(
+            columns=[key, "row_digest"], with_row_address=True, batch_size=COMPARED_ROWS
+        ).to_reader()
+        con.register("theirs", theirs)
+        differ = con.sql(
+            f"SELECT o.place, t._rowaddr AS address FROM {both} WHERE t.{key} IS NULL OR t.row_digest <> o.row_digest"
+        ).to_arrow_reader(COMPARED_ROWS)
+        for batch in differ:
+            places = batch["place"].to_numpy()
+            is_first = ~np.isin(places, later)
+            is_wanted[places[is_first]] = True
+            there = batch["address"].filter(pa.array(is_first)).drop_null()
+            replaced.append(there.to_numpy(zero_copy_only=False))
+    return Compared(is_wanted, np.concatenate(replaced), len(later))
+
+
+def only(staged: pds.Dataset, spec: TableSpec, wanted: NDArray[np.bool_]) -> pa.RecordBatchReader:
+    """Stream the staged rows for which `wanted` is true."""
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        start = 0
+        for batch in staged.to_batches(
+            columns=spec.stored.names, batch_size=WRITTEN_ROWS, batch_readahead=2, fragment_readahead=1
+        ):
+            here = wanted[start : start + len(batch)]
+            start += len(batch)
+            if here.any():
+                yield batch.filter(pa.array(here)).cast(spec.stored)
+
+    return pa.RecordBatchReader.from_batches(spec.stored, batches())
+
+
+def without(addresses: NDArray[np.uint64]) -> Iterator[str]:
+    """Yield conditions that together name the rows at some addresses; deleting rows moves no other."""
+    for start in range(0, len(addresses), DELETED_ROWS):
+        listed = ", ".join(map(str, np.sort(addresses[start : start + DELETED_ROWS]).tolist()))
+        yield f"_rowaddr IN ({listed})"
+
+
+def _numbered(staged: pds.Dataset, spec: TableSpec) -> pa.RecordBatchReader:
+    """Stream the staged keys and digests with the places of their rows."""
+    schema = pa.schema([("place", pa.int64()), spec.stored.field(spec.key), spec.stored.field("row_digest")])
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        start = 0
+        for batch in staged.to_batches(columns=schema.names[1:], batch_readahead=2, fragment_readahead=1):
+            place = pa.array(np.arange(start, start + len(batch)))
+            yield pa.record_batch([place, *batch.columns], schema=schema)
+            start += len(batch)
+
+    return pa.RecordBatchReader.from_batches(schema, batches())
