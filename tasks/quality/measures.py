@@ -258,11 +258,12 @@ def _scored(place: Place) -> Iterator[dict[int, Scorer]]:
                 if table in tables
             )
             if gone and cases:
-                bench.execute(
-                    f"INSERT INTO drift SELECT CASE {cases} END, s.value, {is_new} FROM {side}_scores s "
-                    f"ANTI JOIN ({gone}) g ON s.subject_id = g.id AND s.subject = g.subject "
-                    "WHERE s.value IS NOT NULL AND NOT isnan(s.value)"
-                )
+                with bench.as_written():  # few are gone, and the engine cannot know
+                    bench.execute(
+                        f"INSERT INTO drift SELECT CASE {cases} END, s.value, {is_new} FROM {side}_scores s "
+                        f"ANTI JOIN ({gone}) g ON s.subject_id = g.id AND s.subject = g.subject "
+                        "WHERE s.value IS NOT NULL AND NOT isnan(s.value)"
+                    )
         counted = bench.rows(
             "SELECT scorer, count(*) FILTER (is_new), count(*) FILTER (NOT is_new) FROM drift "
             "WHERE scorer IS NOT NULL GROUP BY 1"
