@@ -4,9 +4,11 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import lance
 import pyarrow as pa
 import pyarrow.dataset as pds
 
+AT_ITS_PACE: dict[str, Any] = {"batch_readahead": 1, "fragment_readahead": 1}  # of a scan of Lance's
 FILTERED_ROWS = 8192  # that a filter is put to at once
 
 
@@ -29,6 +31,28 @@ class Stream:
     def to_table(self) -> pa.Table:
         """Return the rows, once."""
         return self.to_reader().read_all()
+
+
+class Paced(pds.Dataset):
+    """A Lance table as the engine sees it, read at its pace: Lance's scanner runs ahead by up to 2 GB by itself.
+
+    Args:
+        rows: The table; columns and filters go down to it.
+    """
+
+    def __init__(self, rows: lance.LanceDataset) -> None:
+        self._rows = rows
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The table's columns."""
+        return self._rows.schema
+
+    def scanner(self, columns: Sequence[str] | None = None, filter: Any = None, **_: Any) -> Any:  # type: ignore[override]
+        """Return the rows of some columns that pass a filter."""
+        return self._rows.scanner(
+            columns=None if columns is None else list(columns), filter=filter, **AT_ITS_PACE
+        )
 
 
 class Files(pds.Dataset):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from schemas.errors import LakeError
 from schemas.tables import TableSpec
 from storage.database import as_written, cursor
+from storage.streams import AT_ITS_PACE
 
 COMPARED_ROWS = 1 << 13  # keys of a table at once
 WRITTEN_ROWS = 1 << 11  # that are looked at at once: they may hold pixels or vectors
@@ -71,7 +72,7 @@ def compared(
             later = np.sort(found.fetchnumpy()["place"])
         con.register("ours", _numbered(staged, spec))
         theirs = base.scanner(
-            columns=[key, "row_digest"], with_row_address=True, batch_size=COMPARED_ROWS
+            columns=[key, "row_digest"], with_row_address=True, batch_size=COMPARED_ROWS, **AT_ITS_PACE
         ).to_reader()
         con.register("theirs", theirs)
         differ = con.sql(

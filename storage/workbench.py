@@ -20,6 +20,7 @@ from storage import rows
 from storage.database import as_written, cursor, database
 from storage.lake import Lake
 from storage.staging import Staging
+from storage.streams import AT_ITS_PACE, Paced
 from storage.versions import Snapshot
 
 BATCH_ROWS = 512  # of rows that may hold pixels or vectors
@@ -222,7 +223,7 @@ def _of_snapshot(lake: Lake, base: Snapshot | None, spec: TableSpec) -> pds.Data
         return pds.dataset(spec.stored.empty_table())
     dataset = lake.dataset(spec.name, base)
     if not (lacking := [one for one in spec.stored if one.name not in dataset.schema.names]):
-        return dataset
+        return Paced(dataset)
     table = dataset.to_table()  # of an earlier version of us, before these columns
     for one in lacking:
         table = table.append_column(one, pa.nulls(len(table), one.type))
@@ -260,7 +261,7 @@ def _addressed(dataset: lance.LanceDataset, spec: TableSpec, beside: Sequence[st
     """Stream key, further columns and address of every row; columns the table lacks are null."""
     here = [name for name in (spec.key, *beside) if name in dataset.schema.names]
     lacking = [spec.schema.field(name) for name in beside if name not in here]
-    scanner = dataset.scanner(columns=here, with_row_address=True, batch_size=KEY_ROWS)
+    scanner = dataset.scanner(columns=here, with_row_address=True, batch_size=KEY_ROWS, **AT_ITS_PACE)
     schema = pa.schema([*scanner.projected_schema, *lacking])
     batches = (
         pa.record_batch([*batch.columns, *(pa.nulls(len(batch), one.type) for one in lacking)], schema=schema)
