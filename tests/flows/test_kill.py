@@ -45,8 +45,8 @@ POINTS: dict[str, tuple[str, int]] = {
     "score pairs": ("before stage judged/", 0),
     "decide pairs": ("after stage decided/kept-pair", 0),
     "publish, before the first table": ("before append media", 0),
-    "publish, between new rows and changed rows of a table": ("before merge media", 0),
-    "publish, between two tables": ("after merge media", 0),
+    "publish, between new rows and those they replace": ("before delete media", 0),
+    "publish, between two tables": ("after delete media", 0),
     "publish, after all tables": ("before protect", 0),
     "publish, some tables protected": ("after protect", 3),
     "publish, before the snapshot is named": ("before log snapshots", 0),
@@ -205,7 +205,7 @@ def test_every_step_has_several_writes_to_die_at(world):
     events = world.events["earlier"]
     for folder in ("planned", "inspected/done", "screened", "embedded"):
         assert sum(event.startswith(f"after stage {folder}/") for event in events) > 1, folder
-    assert {"before merge media", "before merge texts", "before merge pairs", "before merge sources"} <= {
+    assert {"before delete media", "before delete texts", "before delete pairs", "before delete sources"} <= {
         *events
     }
 
