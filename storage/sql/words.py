@@ -25,6 +25,7 @@ FEW = 1000  # words of a page: its dictionary comes along with every batch
 WORTH_ROWS = 100_000  # of a file: to look at the footer of a smaller one takes as long as to spell its words
 CODED = pa.dictionary(pa.int32(), pa.string())
 REFUSALS = (ValueError, OSError, NotImplementedError, pa.ArrowException)
+LOOKED_AT = 32  # files of a table at most, of 3 ms each, once in a process
 _FILES = Remembered(10_000)
 _ITEMS = re.compile(r"num_dictionary_items: (\d+)")
 
@@ -63,7 +64,7 @@ PLAIN = Words()
 
 
 def words_of(dataset: lance.LanceDataset) -> Words:
-    """Return how the texts of a table lie. Only large files on local disk are looked at.
+    """Return how the texts of a table lie. Only large files on local disk are looked at, and no more than some.
 
     On an object store a footer costs a request or two, and the values cost what they weigh, which is the same.
     """
@@ -72,6 +73,8 @@ def words_of(dataset: lance.LanceDataset) -> Words:
     texts = {field.id(): field.name() for field in dataset.lance_schema.fields()}
     texts = {key: name for key, name in texts.items() if pa.types.is_string(dataset.schema.field(name).type)}
     fragments = [fragment.metadata for fragment in dataset.get_fragments()]
+    if len(fragments) > LOOKED_AT:
+        return PLAIN
     lying = [_lying(dataset.uri, fragment, texts) for fragment in fragments]
     rows = [fragment.physical_rows for fragment in fragments]
     known = sum(count for count, its in zip(rows, lying, strict=True) if its is not None)
@@ -84,9 +87,8 @@ def words_of(dataset: lance.LanceDataset) -> Words:
             many.update(dict.fromkeys((name for name in its if its[name] == "many"), count))
             weights[_few(its)] += count
     few = max(weights, key=lambda names: len(names) * sum(n for its, n in weights.items() if names <= its))
-    indexed = {
-        name for index in dataset.describe_indices() for name in index.field_names
-    }  # of texts: it fits no numbers
+    # an index of texts takes no numbers
+    indexed = {name for index in dataset.describe_indices() for name in index.field_names}
     few = frozenset(name for name in few - indexed if any(its and its[name] == "few" for its in lying))
     rare = frozenset(name for name, count in many.items() if 2 * count > sum(rows))
     coded = _under(dataset, few) if few else None

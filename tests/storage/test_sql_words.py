@@ -8,6 +8,7 @@ import duckdb
 import lance
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -260,6 +261,26 @@ def test_a_dictionary_of_too_many_words_is_not_carried_along(whole, monkeypatch)
     monkeypatch.setattr(words, "FEW", 5)
     monkeypatch.setattr(words, "_FILES", words.Remembered(10))
     assert not words_of(whole[0]).few and words_of(whole[0]).many == {"key", "word", "gaps"}
+
+
+def test_a_table_of_too_many_files_is_not_looked_at(whole, monkeypatch):
+    monkeypatch.setattr(words, "LOOKED_AT", 1)
+    assert words_of(whole[0]) == PLAIN
+
+
+def test_columns_are_read_of_rows_that_pass_where_few_do(whole):
+    scan = Scan(whole[0], readable(whole[0].schema), Read("t", None, 0), words=words_of(whole[0]))
+    names = ["key", "word", "n", "raw", "digest"]
+    key, word = pc.field("key") == "some key", pc.field("word") == "audio"
+    assert scan._late(names, key & (pc.field("n") > 3), coded=True) is True
+    assert scan._late(names, word, coded=True) == [
+        "key",
+        "raw",
+        "digest",
+    ]  # the rest is narrow: read as it comes
+    assert scan._late(names, key | word, coded=True) == ["key", "raw", "digest"]
+    assert scan._late(names, ~key, coded=True) == ["key", "raw", "digest"]
+    assert scan._late(["key", "n"], word, coded=True) is None and scan._late(names, word, coded=False) is None
 
 
 def test_an_index_over_words_changes_no_answer(whole, ask):
