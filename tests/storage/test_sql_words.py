@@ -9,6 +9,7 @@ import lance
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as pds
 import pyarrow.parquet as pq
 import pytest
 
@@ -18,6 +19,7 @@ from storage.sql import Limits, words
 from storage.sql.engine import engine
 from storage.sql.scans import Read, Scan, readable
 from storage.sql.words import CODED, PLAIN, Part, words_of
+from storage.streams import Stream
 
 ROWS = 3000
 WORDS = ["image", "audio", "", "a word of more than twelve letters", "ü", "CC-BY"]
@@ -238,6 +240,43 @@ def test_rows_deleted_changed_and_columns_added_later(tmp_path, ask):
         ask(dataset, table, f"SELECT key, word, late FROM {{t}} WHERE {condition}")
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_engine_keeps_dictionaries_apart_that_change_from_batch_to_batch(threads):
+    """Each is where the last one was in memory: an engine that told them by their place would mix them up."""
+
+    class Changing(pds.Dataset):
+        schema = pa.schema([("word", CODED), ("text", pa.string())])
+
+        def __init__(self):
+            pass
+
+        def scanner(self, *_, columns=None, **__):
+            names = self.schema.names if columns is None else columns
+            return Stream(pa.schema([self.schema.field(name) for name in names]), self.batches(names))
+
+        def batches(self, columns):
+            draw = np.random.default_rng(5)
+            for n in range(600):
+                gaps = draw.random(500) < 0.1 if n % 3 else None
+                numbers = pa.array(draw.integers(0, 6, 500).astype(np.int32), mask=gaps)
+                word = pa.DictionaryArray.from_arrays(numbers, [f"w{n}" for n in draw.permutation(6)])
+                word = pa.nulls(500, CODED) if n % 7 == 3 else word
+                its = {"word": word, "text": word.cast(pa.string())}
+                yield pa.record_batch([its[name] for name in columns], names=columns)
+
+    with duckdb.connect(config={"threads": str(threads)}) as con:
+        con.register("t", Changing())
+        assert con.sql("SELECT count(*) FROM t WHERE word IS DISTINCT FROM text").fetchall() == [(0,)]
+        for keys in ("{}", "{}, {} || 'x' AS y", "{}, length({}) AS y"):
+            by_word, by_text = (
+                con.sql(
+                    f"SELECT {keys.replace('{}', name)}, count(*) FROM t GROUP BY ALL ORDER BY ALL"
+                ).fetchall()
+                for name in ("word", "text")
+            )
+            assert by_word == by_text
+
+
 def test_an_older_version_reads_as_it_was(tmp_path, ask):
     dataset, table = _written(tmp_path, [_rows(0)])
     version = dataset.version
@@ -343,7 +382,7 @@ def test_a_lake_answers_the_same_and_says_texts(tmp_path):
     media = pa.table(columns, schema=MEDIA.stored)
     lake = lakes.open(str(tmp_path / "lake"))
     with lake.writer() as writer:
-        writer.upsert(MEDIA, pa.dataset.dataset(media))
+        writer.upsert(MEDIA, pds.dataset(media))
         writer.commit(tag="latest", recipe_digest="r", run_id="r")
     assert words_of(lake.dataset("media")).few == {"modality", "licence"}
     limits = Limits(memory="998MB", rows=None)
