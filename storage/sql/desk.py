@@ -18,6 +18,7 @@ from storage.sql import views
 from storage.sql.engine import Engine
 from storage.sql.scans import Read, Scan, looked_up, readable
 from storage.sql.views import Scorer
+from storage.sql.words import PLAIN, Words, words_of
 from storage.versions import Snapshot
 
 FEW_IDS = 5_000  # up to which rows are looked up by key; more, and scanning is as quick
@@ -27,6 +28,7 @@ OPENED = 256  # tables kept open
 _TABLES = Remembered(OPENED)
 _SCORERS = Remembered(OPENED)
 _STUDIES = Remembered(OPENED)
+_WORDS = Remembered(OPENED)
 
 
 @dataclass
@@ -233,7 +235,8 @@ class Desk:
         assert self.snapshot is not None
         read = Read(table, self.snapshot.snapshot_id, self.snapshot.versions[table])
         work.reads.append(read)
-        whole = Scan(dataset, readable(dataset.schema), Read(table, None, 0))
+        words = PLAIN if work.dry else self._words(table, columns)
+        whole = Scan(dataset, readable(dataset.schema), Read(table, None, 0), words=words)
         if borrowed := work.engine.kept.borrow(work.con, self._identity(table), dataset, whole, columns):
             name, done = borrowed
             work.borrowed.append(done)
@@ -244,7 +247,15 @@ class Desk:
             name = work.offer(found)
             work.looked[name] = found
             return name
-        return work.offer(Scan(dataset, columns, read, dry=work.dry))
+        return work.offer(Scan(dataset, columns, read, dry=work.dry, words=words))
+
+    def _words(self, table: str, columns: Sequence[str]) -> Words:
+        """Return how a table's texts lie, where some are asked for."""
+        dataset = self._opened(table)
+        if not any(pa.types.is_string(dataset.schema.field(name).type) for name in columns):
+            return PLAIN
+        found: Words = _WORDS.get(self._identity(table), lambda: words_of(dataset))
+        return found
 
     def _opened(self, table: str) -> lance.LanceDataset:
         return self._entry(table)[0]

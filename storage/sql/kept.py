@@ -7,7 +7,7 @@ where it lies.
 import itertools
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -15,6 +15,7 @@ import duckdb
 import lance
 import pyarrow as pa
 
+from storage.remembered import Remembered
 from storage.sql.scans import Scan
 
 DATABASE = "kept"
@@ -44,6 +45,7 @@ class Kept:
     limit: int = LIMIT_BYTES
     _copies: OrderedDict[Key, _Copy] = field(default_factory=OrderedDict)
     _asked: Counter[Key] = field(default_factory=Counter)
+    _sizes: Remembered = field(default_factory=lambda: Remembered(REMEMBERED))
     _numbers: itertools.count = field(default_factory=itertools.count)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -109,10 +111,8 @@ class Kept:
         self._asked.update((*key, name) for name in columns)
         if new:
             return None
-        rows = dataset.count_rows()
-        sample = dataset.head(SAMPLE, columns=sorted(columns))
-        nbytes = int(sample.nbytes * (rows / max(1, sample.num_rows)))
-        if not rows or nbytes > self.limit // 2:
+        nbytes = self._sizes.get((key, columns), lambda: _size(dataset, columns))
+        if not nbytes or nbytes > self.limit // 2:
             return None
         old = self._copies.get(key)
         if old is not None and old.users:
@@ -144,6 +144,12 @@ class Kept:
 
     def _drop(self, con: duckdb.DuckDBPyConnection, key: Key) -> None:
         con.execute(f'DROP TABLE {DATABASE}.main."{self._copies.pop(key).name}"')
+
+
+def _size(dataset: lance.LanceDataset, columns: Iterable[str]) -> int:
+    """Return the bytes of some columns, guessed from the first rows."""
+    sample = dataset.head(SAMPLE, columns=sorted(columns))
+    return int(sample.nbytes * (dataset.count_rows() / max(1, sample.num_rows)))
 
 
 def _plain(kind: pa.DataType) -> bool:

@@ -1,20 +1,26 @@
 """Tables as the engine scans them: columns and filters go down to Lance, and what they were is noted."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import lance
 import pyarrow as pa
 import pyarrow.dataset as pds
+from lance.dataset import ScannerBuilder
 
+from storage.sql.words import CODED, PLAIN, REFUSALS, Part, Words, spelled
 from storage.streams import Stream
 
 COUNTED = "__rows"  # a column that costs nothing: what the engine asks for where it only counts
-BATCH_BYTES = 4 << 20
+BATCH_BYTES = 2 << 20  # more, and its memory is new to the processor every time
 FILTERED_BYTES = 32 << 20  # of what a filter is put to, few of which come back
 COUNT_BATCH = 122_880  # rows; the engine's own row group, so that threads share the work
 _COUNT_TYPE = pa.bool_()
+_EQUALS = re.compile(r'\((\w+) == "')  # as Arrow writes a filter
+_EITHER = re.compile(r" or |invert\(")
 
 
 @dataclass
@@ -58,16 +64,28 @@ class Scan(pds.Dataset):
         columns: Columns it shows.
         read: Where to note what was asked.
         dry: Note it and give no rows.
+        words: How its texts lie: what has few words is given as numbers and a dictionary.
     """
 
     def __init__(
-        self, rows: lance.LanceDataset, columns: Sequence[str], read: Read, *, dry: bool = False
+        self,
+        rows: lance.LanceDataset,
+        columns: Sequence[str],
+        read: Read,
+        *,
+        dry: bool = False,
+        words: Words = PLAIN,
     ) -> None:
         self._rows = rows
         self._dry = dry
         self._read = read
+        self._words = words
         schema = rows.schema
-        self._schema = pa.schema([pa.field(COUNTED, _COUNT_TYPE), *(schema.field(name) for name in columns)])
+        shown = [
+            schema.field(name).with_type(CODED) if name in words.few else schema.field(name)
+            for name in columns
+        ]
+        self._schema = pa.schema([pa.field(COUNTED, _COUNT_TYPE), *shown])
 
     @property
     def schema(self) -> pa.Schema:
@@ -91,36 +109,95 @@ class Scan(pds.Dataset):
         return Stream(schema, self._noted(self._batches(names, filter)))
 
     def _batches(self, names: list[str], wanted: Any) -> Iterator[pa.RecordBatch]:
-        size = batch_rows(
-            pa.schema([self._schema.field(name) for name in names]),
-            BATCH_BYTES if wanted is None else FILTERED_BYTES,
-        )
+        schema = pa.schema([self._schema.field(name) for name in names])
+        for part in self._words.parts:
+            given = 0
+            if part.coded:
+                try:
+                    for batch in spelled(self._scanned(names, wanted, part, coded=True), schema):
+                        given += len(batch)
+                        yield batch
+                    continue
+                except REFUSALS:  # a page does not lie as its footer says: as texts, from the row that is due
+                    pass
+            yield from spelled(self._plain(names, wanted, part), schema, given)
+
+    def _plain(self, names: list[str], wanted: Any, part: Part) -> Iterator[pa.RecordBatch]:
+        batches = self._scanned(names, wanted, part)
         try:
-            batches = self._rows.scanner(columns=names, filter=wanted, batch_size=size).to_batches()
             first = next(batches, None)
-        except (ValueError, OSError, NotImplementedError, pa.ArrowException):
+        except REFUSALS:
             if wanted is None:
                 raise
             every = [name for name in self._schema.names if name != COUNTED]
-            reader = self._rows.scanner(columns=every, batch_size=size).to_reader()
-            yield from pds.Scanner.from_batches(reader, columns=names, filter=wanted).to_batches()
+            batches = self._scanned(every, None, part)
+            scanner = pds.Scanner.from_batches(
+                batches, schema=self._texts(every), columns=names, filter=wanted
+            )
+            yield from scanner.to_batches()
             return
         if first is not None:
             yield first
             yield from batches
+
+    def _scanned(
+        self, names: list[str], wanted: Any, part: Part, *, coded: bool = False
+    ) -> Iterator[pa.RecordBatch]:
+        yield from self._asked(names, wanted, part, coded=coded).to_scanner().to_batches()
+
+    def _asked(self, names: list[str], wanted: Any, part: Part, *, coded: bool = False) -> ScannerBuilder:
+        """Ask Lance for rows: for few words as numbers and a dictionary, or as texts."""
+        rows = self._words.coded if coded else self._rows
+        assert rows is not None
+        schema = pa.schema([self._schema.field(name) for name in names])
+        scan = ScannerBuilder(self._rows).columns(names)
+        if part.fragments is not None:
+            its = set(part.fragments)
+            scan = scan.with_fragments([each for each in rows.get_fragments() if each.fragment_id in its])
+        if wanted is None:
+            scan = scan.batch_size(batch_rows(schema))
+        else:
+            scan = scan.filter(wanted)  # in terms of texts: Arrow cannot say it of numbers and a dictionary
+            scan = scan.batch_size(batch_rows(schema, FILTERED_BYTES))
+            if (late := self._late(names, wanted, coded=coded)) is not None:
+                scan = scan.late_materialization(late)
+        scan.ds = rows
+        return scan
+
+    def _texts(self, names: list[str]) -> pa.Schema:
+        return pa.schema([self._rows.schema.field(name) for name in names])
+
+    def _late(self, names: list[str], wanted: Any, *, coded: bool) -> bool | list[str] | None:
+        """Return which columns are read of the rows that pass alone; None: as Lance sees fit, which is every text."""
+        said = str(wanted)
+        if not _EITHER.search(said) and any(name in self._words.many for name in _EQUALS.findall(said)):
+            return True
+        if not coded or not self._words.few.intersection(names):
+            return None
+        return [
+            name
+            for name in names
+            if name not in self._words.few and not _narrow(self._schema.field(name).type)
+        ]
 
     def _noted(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             self._read.rows += len(batch)
             yield batch
 
+    def _count(self, wanted: Any, part: Part) -> int:
+        for coded in (True, False) if part.coded else (False,):
+            with suppress(TypeError, *REFUSALS):
+                return int(self._asked([], wanted, part, coded=coded).with_row_id().to_scanner().count_rows())
+        every = [name for name in self._schema.names if name != COUNTED]
+        batches = self._scanned(every, None, part)
+        return int(pds.Scanner.from_batches(batches, schema=self._texts(every), filter=wanted).count_rows())
+
     def _counted(self, wanted: Any) -> pds.Scanner:
-        try:
-            count = self._rows.count_rows() if wanted is None else self._rows.count_rows(filter=wanted)
-        except (TypeError, ValueError, OSError, NotImplementedError, pa.ArrowException):
-            every = [name for name in self._schema.names if name != COUNTED]
-            reader = self._rows.scanner(columns=every).to_reader()
-            count = pds.Scanner.from_batches(reader, filter=wanted).count_rows()
+        if wanted is None:
+            count = self._rows.count_rows()
+        else:
+            count = sum(self._count(wanted, part) for part in self._words.parts)
         self._read.rows += count
         schema = pa.schema([self._schema.field(COUNTED)])
         whole = pa.record_batch([pa.nulls(min(count, COUNT_BATCH), _COUNT_TYPE)], schema=schema)
@@ -177,6 +254,10 @@ def width(kind: pa.DataType) -> int:
         return max(1, kind.bit_width // 8)
     except ValueError:
         return 64
+
+
+def _narrow(kind: pa.DataType) -> bool:
+    return pa.types.is_primitive(kind) and width(kind) <= 8
 
 
 def _unreadable(field: pa.Field) -> bool:

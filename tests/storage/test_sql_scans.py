@@ -81,7 +81,7 @@ def test_a_dry_scan_notes_and_gives_nothing(dataset):
 
 def test_wide_rows_come_in_small_batches():
     narrow, wide = pa.schema([("n", pa.int32())]), pa.schema([("v", pa.list_(pa.float32(), 1024))])
-    assert batch_rows(narrow) == 32_768 and batch_rows(wide) == 1024
+    assert batch_rows(narrow) == 32_768 and batch_rows(wide) == 512
 
 
 def test_copies_are_bounded_and_those_in_use_stay(dataset):
