@@ -6,6 +6,7 @@ import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as pds
 import pytest
@@ -120,6 +121,22 @@ def test_an_upsert_spread_over_many_files_and_batches_ends_as_a_dictionary_does(
     assert found == UpsertCount(added=4500, replaced=replaced, equal=4500 - replaced)
     assert texts_of(lake) == after
     assert lake.head().digest == commit(Lake(lake.uri + "-anew"), after).digest
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_rows_replaced_again_and_again_end_as_a_dictionary_does(lake, monkeypatch, seed):
+    """Of rows that came in many files, some are replaced each time: addresses of those before stay what they were."""
+    monkeypatch.setattr("storage.upserts.DELETED_ROWS", 3)
+    draw, wanted = np.random.default_rng(seed), {}
+    for round_ in range(6):
+        some = {f"{n:03d}": str(round_) for n in draw.choice(60, draw.integers(1, 40), replace=False)}
+        with lake.writer() as writer:
+            found = upsert(writer, some)
+            writer.commit(tag="latest", recipe_digest="d", run_id=str(round_))
+        assert found == UpsertCount(len(some.keys() - wanted.keys()), len(some.keys() & wanted.keys()), 0)
+        wanted |= some
+        assert texts_of(lake) == wanted
+        assert len(lake.read("texts")) == len(wanted)
 
 
 def test_of_rows_that_may_repeat_a_key_the_first_counts(lake):

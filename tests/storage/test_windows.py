@@ -1,4 +1,4 @@
-"""A table read in windows gives the engine what the table gives."""
+"""A table read in windows, or at the engine's pace, gives the engine what the table gives."""
 
 import duckdb
 import lance
@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from storage.streams import Paced
 from storage.windows import Windowed
 
 
@@ -40,6 +41,6 @@ def test_a_query_finds_the_same(table, size, query, tmp_path):
     with duckdb.connect() as con:
         con.register("t", table)
         wanted = con.execute(query).fetchall()
-        con.register("t", Windowed(stored, size))
-        found = con.execute(query).fetchall()
-    assert found == wanted
+        for read in (Windowed(stored, size), Paced(stored)):
+            con.register("t", read)
+            assert con.execute(query).fetchall() == wanted
