@@ -39,9 +39,8 @@ class Differing:
             return []
         dataset = self.lake.dataset(table, snapshot)
         columns = readable(dataset.schema)
-        self.con.register(
-            name, Scan(dataset, columns, Read(table, snapshot.snapshot_id, snapshot.versions[table]))
-        )
+        read = Read(table, snapshot.snapshot_id, snapshot.versions[table])
+        self.con.register(name, Scan(dataset, columns, read, paced=True))
         return columns
 
     def hold(self, name: str, sql: str) -> None:

@@ -65,6 +65,7 @@ class Scan(pds.Dataset):
         read: Where to note what was asked.
         dry: Note it and give no rows.
         words: How its texts lie: what has few words is given as numbers and a dictionary.
+        paced: Read no further ahead than a batch, for who takes its time; Lance would by up to 2 GB.
     """
 
     def __init__(
@@ -75,8 +76,10 @@ class Scan(pds.Dataset):
         *,
         dry: bool = False,
         words: Words = PLAIN,
+        paced: bool = False,
     ) -> None:
         self._rows = rows
+        self._paced = paced
         self._dry = dry
         self._read = read
         self._words = words
@@ -151,6 +154,8 @@ class Scan(pds.Dataset):
         assert rows is not None
         schema = pa.schema([self._schema.field(name) for name in names])
         scan = ScannerBuilder(self._rows).columns(names)
+        if self._paced:
+            scan = scan.batch_readahead(1).fragment_readahead(1)
         if part.fragments is not None:
             its = set(part.fragments)
             scan = scan.with_fragments([each for each in rows.get_fragments() if each.fragment_id in its])
