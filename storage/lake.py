@@ -20,6 +20,7 @@ import lance
 import pyarrow as pa
 import pyarrow.dataset as pds
 from filelock import FileLock, Timeout
+from lance.commit import CommitConflictError
 
 from schemas.errors import LakeBusy, LakeDamaged, LakeError, NoSuchSnapshot, NoSuchTable, Overtaken
 from schemas.tables import (
@@ -405,10 +406,14 @@ class Writer:
             wanted = only(staged, spec, found.is_wanted)
             dataset = lance.write_dataset(wanted, uri, mode="append", storage_options=options)
             self._follows(spec.name, before, dataset.version)
-            for said in without(found.replaced):
-                before = dataset.version
-                dataset.delete(said)
-                self._follows(spec.name, before, dataset.version)
+            try:
+                for after in without(dataset, found.replaced, options):
+                    self._follows(spec.name, dataset.version, after.version)
+                    dataset = after
+            except (
+                CommitConflictError
+            ) as error:  # another writer deleted rows of the same files, or moved them
+                raise self._overtaken(f"another run has written to {spec.name} since") from error
             self._touched[spec.name] = dataset.version
         written, replaced = int(found.is_wanted.sum()), len(found.replaced)
         return UpsertCount(written - replaced, replaced, count - found.repeated - written)

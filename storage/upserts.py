@@ -16,7 +16,7 @@ from storage.streams import AT_ITS_PACE
 
 COMPARED_ROWS = 1 << 13  # keys of a table at once
 WRITTEN_ROWS = 1 << 11  # that are looked at at once: they may hold pixels or vectors
-DELETED_ROWS = 1 << 15  # named in one condition
+DELETED_ROWS = 1 << 15  # at once: a version each
 
 
 @dataclass(frozen=True)
@@ -103,11 +103,39 @@ def only(staged: pds.Dataset, spec: TableSpec, wanted: NDArray[np.bool_]) -> pa.
     return pa.RecordBatchReader.from_batches(spec.stored, batches())
 
 
-def without(addresses: NDArray[np.uint64]) -> Iterator[str]:
-    """Yield conditions that together name the rows at some addresses; deleting rows moves no other."""
+def without(
+    dataset: lance.LanceDataset, addresses: NDArray[np.uint64], options: dict[str, str] | None = None
+) -> Iterator[lance.LanceDataset]:
+    """Delete the rows at some addresses, a part at a time, and yield the version that each part leaves.
+
+    No other row moves. A version is to be looked at before the next one is asked for: another writer's may lie between.
+    Lance keeps the condition of a `delete` in every manifest, where the addresses would stay; so it is not told one.
+
+    Args:
+        dataset: The table.
+        addresses: (R,) Of its rows.
+        options: What Lance needs on an object store.
+
+    Raises:
+        CommitConflictError: Another writer has deleted rows of the same files, or moved them.
+    """
     for start in range(0, len(addresses), DELETED_ROWS):
-        listed = ", ".join(map(str, np.sort(addresses[start : start + DELETED_ROWS]).tolist()))
-        yield f"_rowaddr IN ({listed})"
+        part = np.sort(addresses[start : start + DELETED_ROWS])
+        fragments = part >> np.uint64(32)
+        left, gone = [], []
+        for number in np.unique(fragments).tolist():
+            listed = ", ".join(map(str, part[fragments == number].tolist()))
+            fragment = dataset.get_fragment(number)
+            assert fragment is not None  # of this version, whose addresses they are
+            if (rest := fragment.delete(f"_rowaddr IN ({listed})")) is None:
+                gone.append(number)
+            else:
+                left.append(rest)
+        deletion = lance.LanceOperation.Delete(left, gone, "replaced rows")
+        dataset = lance.LanceDataset.commit(
+            dataset.uri, deletion, read_version=dataset.version, storage_options=options
+        )
+        yield dataset
 
 
 def _numbered(staged: pds.Dataset, spec: TableSpec) -> pa.RecordBatchReader:

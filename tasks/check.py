@@ -27,7 +27,7 @@ from tasks.quality.measures import Measured, Place, measure
 from tasks.quality.rows import ShardTally, Tally, check_batches, check_shard, shards_of
 from tasks.run import Job, Step, Workers
 
-FEW_ROWS = 5_000_000  # that take less than starting workers and having them import Great Expectations
+FEW_ROWS = 20_000_000  # that take less than starting workers and having them import Great Expectations
 MEMORY = "64MB"  # before queries spill
 SAMPLE = 200  # thumbnails
 IMPORTS = "import checks"  # step of a run

@@ -68,7 +68,7 @@ def watch(log: str, kill: int | None, victim: int | None = None) -> None:
     events.around(Place, "publish", lambda place, local, path: f"stage {path.split('_staging/')[-1][17:]}")
     events.around(Staging, "clear", lambda staging: "clear staging")
     events.around(lance, "write_dataset", lambda data, uri, **how: f"{how['mode']} {_table(uri)}")
-    events.around(lance.LanceDataset, "delete", lambda dataset, said: f"delete {_table(dataset.uri)}")
+    events.around(lance.LanceDataset, "commit", lambda uri, *how, **said: f"delete {_table(uri)}")
     events.around(MergeInsertBuilder, "execute", lambda merge, data: f"merge {merge.table}")
     events.around(Tags, "create", lambda tags, tag, version: f"protect {_table(tags._ds.uri)}")
     events.around(Lake, "append_log", lambda lake, spec, *rows: f"log {spec.name}")

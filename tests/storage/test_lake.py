@@ -6,6 +6,7 @@ import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import lance
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as pds
@@ -216,6 +217,34 @@ def test_a_writer_gives_up_where_another_one_wrote_in_between(lake):
     with pytest.raises(Overtaken, match="committed to by another run"):
         late.commit(tag="latest", recipe_digest="e", run_id="late")
     assert texts_of(lake) == texts_of(lake, "latest") == {"a": "x", "b": "y"}
+
+
+@pytest.mark.parametrize("how", ["deletes", "appends", "compacts"])
+def test_a_writer_gives_up_where_another_one_writes_between_new_rows_and_those_they_replace(
+    lake, monkeypatch, how
+):
+    commit(lake, {"a": "1", "b": "1", "c": "1"})
+    commit(lake, {"d": "1"})
+    replaced = lakes.without
+
+    def overtaken(dataset, addresses, options):
+        other = lance.dataset(dataset.uri)
+        if how == "deletes":
+            other.delete("text = '1' AND text_id <> 'a'")
+        elif how == "appends":
+            lance.write_dataset(other.head(1), dataset.uri, mode="append")
+        else:
+            other.optimize.compact_files()
+        return replaced(dataset, addresses, options)
+
+    monkeypatch.setattr(lakes, "without", overtaken)
+    late = lakes.Writer(lake, lake.head())
+    with pytest.raises(Overtaken, match="another run has written to texts"):
+        upsert(late, {"a": "2", "e": "2"})
+    monkeypatch.undo()
+    assert texts_of(lake) == {"a": "1", "b": "1", "c": "1", "d": "1"}
+    commit(lake, {"a": "2", "e": "2"})  # undoes what both left
+    assert texts_of(lake) == {"a": "2", "b": "1", "c": "1", "d": "1", "e": "2"}
 
 
 def test_of_two_snapshots_with_one_id_the_first_counts_and_stays_whole(lake, monkeypatch):
