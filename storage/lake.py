@@ -369,6 +369,7 @@ class Writer:
         self._held = held
         self._touched: dict[str, int] = {}
         self._restored: dict[str, int] = {}
+        self._unfinished: dict[str, int] = {}  # what this writer left where it failed amid an upsert
         self._adopted: set[str] = set()
 
     def upsert(
@@ -406,15 +407,15 @@ class Writer:
             wanted = only(staged, spec, found.is_wanted)
             dataset = lance.write_dataset(wanted, uri, mode="append", storage_options=options)
             self._follows(spec.name, before, dataset.version)
+            self._unfinished[spec.name] = dataset.version
             try:
                 for after in without(dataset, found.replaced, options):
                     self._follows(spec.name, dataset.version, after.version)
                     dataset = after
-            except (
-                CommitConflictError
-            ) as error:  # another writer deleted rows of the same files, or moved them
+                    self._unfinished[spec.name] = dataset.version
+            except CommitConflictError as error:  # another writer changed the same files
                 raise self._overtaken(f"another run has written to {spec.name} since") from error
-            self._touched[spec.name] = dataset.version
+            self._touched[spec.name] = self._unfinished.pop(spec.name)
         written, replaced = int(found.is_wanted.sum()), len(found.replaced)
         return UpsertCount(written - replaced, replaced, count - found.repeated - written)
 
@@ -431,9 +432,8 @@ class Writer:
         if dataset.version == wanted >= self._highest.get(table, 0):
             return
         self._check()
-        if (
-            table in self._touched or table in self._restored
-        ) and dataset.version != wanted:  # it is not as this writer left it
+        seen = table in self._touched or table in self._restored
+        if seen and dataset.version not in (wanted, self._unfinished.get(table)):
             raise self._overtaken(f"another run has written to {table} since")
         uri, options = self.lake._table_uri(table), self.lake._options
         try:
@@ -554,6 +554,7 @@ class Writer:
 
     def _published(self, snapshot: Snapshot) -> Snapshot:
         self.head, self._touched, self._restored, self._adopted = snapshot, {}, {}, set()
+        self._unfinished = {}
         return snapshot
 
     def _base(self, spec: TableSpec, metadata: Mapping[str, str] | None) -> lance.LanceDataset:

@@ -116,6 +116,14 @@ class Files(pds.Dataset):
         yield from passing(held, self._schema, names, wanted)
 
 
+def in_words(wanted: Any) -> str:
+    """Return a filter as Arrow says it. Arrow cuts long lists of texts at a byte, which may lie within a letter."""
+    try:
+        return str(wanted)
+    except UnicodeDecodeError as error:
+        return error.object.decode(errors="replace")
+
+
 def passing(
     batches: list[pa.RecordBatch], schema: pa.Schema, names: list[str], wanted: Any
 ) -> Iterator[pa.RecordBatch]:

@@ -119,8 +119,9 @@ def without(
     Raises:
         CommitConflictError: Another writer has deleted rows of the same files, or moved them.
     """
-    for start in range(0, len(addresses), DELETED_ROWS):
-        part = np.sort(addresses[start : start + DELETED_ROWS])
+    ordered = np.sort(addresses)  # so that a part touches few files
+    for start in range(0, len(ordered), DELETED_ROWS):
+        part = ordered[start : start + DELETED_ROWS]
         fragments = part >> np.uint64(32)
         left, gone = [], []
         for number in np.unique(fragments).tolist():

@@ -8,7 +8,7 @@ import lance
 import pyarrow as pa
 import pyarrow.dataset as pds
 
-from storage.streams import Stream, passing
+from storage.streams import Stream, in_words, passing
 
 ROWS = 1 << 18  # of a window
 BATCH_ROWS = 1 << 14
@@ -37,7 +37,7 @@ class Windowed(pds.Dataset):
         return Stream(asked, self._batches(names) if filter is None else self._filtered(names, filter))
 
     def _filtered(self, names: list[str], wanted: Any) -> Iterator[pa.RecordBatch]:
-        said = str(wanted)
+        said = in_words(wanted)
         of_filter = [name for name in self.schema.names if re.search(rf"\b{re.escape(name)}\b", said)]
         read = pa.schema([self.schema.field(name) for name in dict.fromkeys([*names, *of_filter])])
         for batch in self._batches(read.names):

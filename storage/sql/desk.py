@@ -254,7 +254,11 @@ class Desk:
         dataset = self._opened(table)
         if not any(pa.types.is_string(dataset.schema.field(name).type) for name in columns):
             return PLAIN
-        found: Words = _WORDS.get(self._identity(table), lambda: words_of(dataset))
+        its = (
+            self._identity(table),
+            dataset.version,
+        )  # an index built since makes a version of the same files
+        found: Words = _WORDS.get(its, lambda: words_of(dataset))
         return found
 
     def _opened(self, table: str) -> lance.LanceDataset:
@@ -275,7 +279,13 @@ class Desk:
 
     def _open(self, table: str) -> tuple[lance.LanceDataset, tuple[object, ...]]:
         dataset = self.work.lake.dataset(table, self.snapshot)
-        return dataset, (self.work.address, table, files_of(dataset))
+        columns = tuple((field.id(), field.name()) for field in dataset.lance_schema.fields())
+        return dataset, (
+            self.work.address,
+            table,
+            columns,
+            files_of(dataset),
+        )  # one may be added without a file
 
     def _key(self, table: str) -> Hashable:
         """Name a version of a table so that no other lake ever made at this place can be taken for it."""

@@ -12,7 +12,7 @@ import pyarrow.dataset as pds
 from lance.dataset import ScannerBuilder
 
 from storage.sql.words import CODED, PLAIN, REFUSALS, Part, Words, spelled
-from storage.streams import Stream
+from storage.streams import Stream, in_words
 
 COUNTED = "__rows"  # a column that costs nothing: what the engine asks for where it only counts
 BATCH_BYTES = 2 << 20  # more, and its memory is new to the processor every time
@@ -49,8 +49,8 @@ class Read:
     def note(self, columns: Sequence[str], wanted: object) -> None:
         """Add one scan."""
         self.columns += [name for name in columns if name not in self.columns and name != COUNTED]
-        if wanted is not None and str(wanted) not in self.filters:
-            self.filters.append(str(wanted))
+        if wanted is not None and (words := in_words(wanted)) not in self.filters:
+            self.filters.append(words)
 
 
 class Scan(pds.Dataset):
@@ -174,8 +174,8 @@ class Scan(pds.Dataset):
 
     def _late(self, names: list[str], wanted: Any, *, coded: bool) -> bool | list[str] | None:
         """Return which columns are read of the rows that pass alone; None: as Lance sees fit, which is every text."""
-        said = str(wanted)
-        if not _EITHER.search(said) and any(name in self._words.many for name in _EQUALS.findall(said)):
+        words = in_words(wanted)
+        if not _EITHER.search(words) and any(name in self._words.many for name in _EQUALS.findall(words)):
             return True
         if not coded or not self._words.few.intersection(names):
             return None

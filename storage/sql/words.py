@@ -24,7 +24,7 @@ from storage.remembered import Remembered
 FEW = 1000  # words of a page: its dictionary comes along with every batch
 WORTH_ROWS = 100_000  # of a file: to look at the footer of a smaller one takes as long as to spell its words
 CODED = pa.dictionary(pa.int32(), pa.string())
-REFUSALS = (ValueError, OSError, NotImplementedError, pa.ArrowException)
+REFUSALS = (ValueError, OSError, RuntimeError, pa.ArrowException)  # Lance's, of which some are a RuntimeError
 LOOKED_AT = 32  # files of a table at most, of 3 ms each, once in a process
 _FILES = Remembered(10_000)
 _ITEMS = re.compile(r"num_dictionary_items: (\d+)")

@@ -247,6 +247,23 @@ def test_a_writer_gives_up_where_another_one_writes_between_new_rows_and_those_t
     assert texts_of(lake) == {"a": "2", "b": "1", "c": "1", "d": "1", "e": "2"}
 
 
+def test_an_upsert_that_failed_between_new_rows_and_those_they_replace_may_be_tried_again(lake, monkeypatch):
+    commit(lake, {"a": "1", "b": "1"})
+    with lake.writer() as writer:
+        upsert(writer, {"c": "1"})
+        with monkeypatch.context() as broken:
+            broken.setattr(lance.LanceDataset, "commit", _full)
+            with pytest.raises(OSError, match="disk full"):
+                upsert(writer, {"a": "2", "b": "2"})
+        assert upsert(writer, {"a": "2", "b": "2"}) == UpsertCount(replaced=2)
+        writer.commit(tag="latest", recipe_digest="d", run_id="r")
+    assert texts_of(lake) == {"a": "2", "b": "2", "c": "1"}
+
+
+def _full(*_args, **_named):
+    raise OSError("disk full")
+
+
 def test_of_two_snapshots_with_one_id_the_first_counts_and_stays_whole(lake, monkeypatch):
     """Both writers look at the head, see that nobody has committed, and append: the second must not count."""
     commit(lake, {"a": "x"})

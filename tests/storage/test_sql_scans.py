@@ -109,3 +109,17 @@ def test_copies_are_bounded_and_those_in_use_stay(dataset):
         kept.forget(con)
         assert kept.nbytes == 0
         assert con.sql("SELECT count(*) FROM duckdb_tables()").fetchall() == [(0,)]
+
+
+def test_a_filter_that_arrow_cuts_within_a_letter_is_said_all_the_same(tmp_path):
+    text = "海辺を歩く二人の子どもと犬、夕焼けの空に雲が広がり、"
+    text += "遠くに小さな船と灯台が見える、とても静かな夏の夕方の風景写真です。"
+    words = [text[n:] for n in range(6)]
+    rows = lance.write_dataset(pa.table({"text": [*words, "b"], "n": range(7)}), tmp_path / "t.lance")
+    with duckdb.connect() as con:
+        for word in words:
+            read = Read("t", "s", 1)
+            con.register("t", Scan(rows, readable(rows.schema), read))
+            found = con.execute(f"SELECT n FROM t WHERE text IN ('{word}', 'b', 'zz') ORDER BY 1").fetchall()
+            assert found == [(words.index(word),), (6,)]
+            assert len(read.filters) == 1

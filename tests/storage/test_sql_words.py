@@ -365,8 +365,7 @@ def test_only_what_was_asked_for_is_written_anew_in_a_manifest(whole):
     assert changed.count(b"dict:string:int32:false") == 1 and manifest.count(b"dict:") == 0
 
 
-def test_a_lake_answers_the_same_and_says_texts(tmp_path):
-    rows = 4000
+def _media(rows=4000):
     draw = random.Random(3)
     some = {
         "media_id": [f"{n:064x}" for n in draw.sample(range(1 << 60), rows)],
@@ -379,7 +378,60 @@ def test_a_lake_answers_the_same_and_says_texts(tmp_path):
     columns = [
         pa.array(some[f.name], f.type) if f.name in some else pa.nulls(rows, f.type) for f in MEDIA.stored
     ]
-    media = pa.table(columns, schema=MEDIA.stored)
+    return pa.table(columns, schema=MEDIA.stored)
+
+
+def test_columns_added_without_a_file_are_there_in_the_version_that_has_them(tmp_path):
+    """As where a lake of an earlier program is written to: the files are those of the version before."""
+    media, limits = _media(), Limits(memory="997MB", rows=None)
+    lacking = ("height_px", "colour_mode")
+    before = replace(MEDIA, schema=pa.schema([f for f in MEDIA.schema if f.name not in lacking]))
+    lake = lakes.open(str(tmp_path / "lake"))
+    with lake.writer() as writer:
+        writer.upsert(before, pds.dataset(media.select(before.stored.names)))
+        writer.commit(tag="old", recipe_digest="r", run_id="r")
+    one = "SELECT modality, licence, count(*) AS n FROM {t} WHERE licence = 'CC0' GROUP BY ALL ORDER BY ALL"
+    two = (
+        "SELECT modality, colour_mode, count(*) AS n FROM {t} WHERE licence = 'CC0' GROUP BY ALL ORDER BY ALL"
+    )
+    with duckdb.connect() as con:
+        wanted = con.sql(one.format(t="media")).to_arrow_table().to_pylist()
+        for limit in (0, 512 << 20):
+            engine(limits).kept.limit = limit
+            assert lake.sql(one.format(t="raw.media"), limits=limits).arrow().to_pylist() == wanted
+        with lake.writer() as writer:
+            assert writer.upsert(MEDIA, pds.dataset(media)).equal == len(media)
+            writer.commit(tag="new", recipe_digest="s", run_id="s")
+        for limit in (0, 512 << 20):
+            engine(limits).kept.limit = limit
+            for _ in range(3):
+                for statement in (one, two):
+                    found = lake.sql(statement.format(t="raw.media"), limits=limits).arrow()
+                    assert (
+                        found.to_pylist() == con.sql(statement.format(t="media")).to_arrow_table().to_pylist()
+                    )
+
+
+def test_a_column_made_anew_under_its_name_is_not_taken_for_the_one_before(tmp_path):
+    limits = Limits(memory="996MB", rows=None)
+    lake = lakes.open(str(tmp_path / "lake"))
+    with lake.writer() as writer:
+        writer.upsert(MEDIA, pds.dataset(_media()))
+        writer.commit(tag="old", recipe_digest="r", run_id="r")
+    asked = "SELECT count(licence) AS n FROM raw.media"
+    before = [lake.sql(asked, limits=limits).rows()[0]["n"] for _ in range(3)]
+    assert min(before) > 2000
+    with lake.writer() as writer:
+        table = lake.latest("media")
+        table.drop_columns(["licence"])
+        table.add_columns(pa.schema([pa.field("licence", pa.string())]))
+        writer.adopt("media")
+        writer.commit(tag="new", recipe_digest="s", run_id="s")
+    assert [lake.sql(asked, limits=limits).rows()[0]["n"] for _ in range(3)] == [0, 0, 0]
+
+
+def test_a_lake_answers_the_same_and_says_texts(tmp_path):
+    media = _media()
     lake = lakes.open(str(tmp_path / "lake"))
     with lake.writer() as writer:
         writer.upsert(MEDIA, pds.dataset(media))
@@ -393,7 +445,7 @@ def test_a_lake_answers_the_same_and_says_texts(tmp_path):
                 "SELECT modality, licence, count(*) AS n, avg(size_bytes) AS mean FROM {t} GROUP BY ALL ORDER BY ALL",
                 "SELECT count(*) AS n FROM {t} WHERE modality = 'audio' AND licence IN ('CC0', 'CC-BY')",
                 "SELECT count(*) AS n FROM {t} WHERE licence IS NULL",
-                f"SELECT * FROM {{t}} WHERE media_id = '{some['media_id'][77]}'",
+                f"SELECT * FROM {{t}} WHERE media_id = '{media['media_id'][77]}'",
             ):
                 for _ in range(3):
                     ours = lake.sql(statement.format(t="raw.media"), limits=limits).arrow()
