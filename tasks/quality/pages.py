@@ -92,7 +92,7 @@ def _configured(row: Mapping[str, Any]) -> ExpectationConfiguration:
         }
     )  # fmt: skip
     of_rows = row["expectation"] != "expect_measure_to_be_between"
-    made = ours.of_column(expectation, dimension=1) if of_rows else ours.of_measure(expectation)
+    made = ours.of_column(expectation) if of_rows else ours.of_measure(expectation)
     configuration = made.configuration
     configuration.severity = row["severity"]
     return configuration
