@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import lance
+import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as pds
 
@@ -35,6 +36,8 @@ class Stream:
 
 class Paced(pds.Dataset):
     """A Lance table as the engine sees it, read at its pace: Lance's scanner runs ahead by up to 2 GB by itself.
+
+    A page of each column is still held whole; `storage.windows.Windowed` holds less, and does more.
 
     Args:
         rows: The table; columns and filters go down to it.
@@ -114,6 +117,20 @@ class Files(pds.Dataset):
                 yield from passing(held, self._schema, names, wanted)
                 held = []
         yield from passing(held, self._schema, names, wanted)
+
+
+def numbered(rows: pds.Dataset, columns: Sequence[str]) -> pa.RecordBatchReader:
+    """Stream columns of rows with their numbers, as `place`."""
+    schema = pa.schema([("place", pa.int64()), *(rows.schema.field(name) for name in columns)])
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        start = 0
+        for batch in rows.to_batches(columns=list(columns), batch_readahead=2, fragment_readahead=1):
+            place = pa.array(np.arange(start, start + len(batch)))
+            yield pa.record_batch([place, *batch.columns], schema=schema)
+            start += len(batch)
+
+    return pa.RecordBatchReader.from_batches(schema, batches())
 
 
 def in_words(wanted: Any) -> str:

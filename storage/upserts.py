@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from schemas.errors import LakeError
 from schemas.tables import TableSpec
 from storage.database import as_written, cursor
-from storage.streams import AT_ITS_PACE
+from storage.streams import AT_ITS_PACE, numbered
 
 COMPARED_ROWS = 1 << 13  # keys of a table at once
 WRITTEN_ROWS = 1 << 11  # that are looked at at once: they may hold pixels or vectors
@@ -49,6 +49,7 @@ def compared(
         LakeError: A key stands twice, and may not.
     """
     count, key = staged.count_rows(), spec.key
+    columns = [key, "row_digest"]
     is_wanted, replaced = np.zeros(count, bool), [np.zeros(0, np.uint64)]
     both = (  # the smaller side is held
         f"theirs t RIGHT JOIN ours o ON t.{key} = o.{key}"
@@ -56,23 +57,23 @@ def compared(
         else f"ours o LEFT JOIN theirs t ON t.{key} = o.{key}"
     )
     with cursor() as con, as_written(con):
-        con.register("ours", _numbered(staged, spec))
+        con.register("ours", numbered(staged, columns))
         con.execute(
             f"CREATE TEMP TABLE twice AS SELECT {key}, min(place) AS first FROM ours GROUP BY 1 HAVING count(*) > 1"
         )
         repeated = con.execute(f"SELECT {key} FROM twice LIMIT 1").fetchall()
         if repeated and not repeats:
             raise LakeError(f"{spec.name}: the key {repeated[0][0]} stands twice among the staged rows")
-        later: NDArray[np.int64] = np.zeros(0, np.int64)
+        is_first = np.ones(count, bool)
         if repeated:
-            con.register("ours", _numbered(staged, spec))
-            found = con.execute(
+            con.register("ours", numbered(staged, columns))
+            later = con.execute(
                 f"SELECT o.place FROM ours o JOIN twice t ON t.{key} = o.{key} WHERE o.place > t.first"
             )
-            later = np.sort(found.fetchnumpy()["place"])
-        con.register("ours", _numbered(staged, spec))
+            is_first[later.fetchnumpy()["place"]] = False
+        con.register("ours", numbered(staged, columns))
         theirs = base.scanner(
-            columns=[key, "row_digest"], with_row_address=True, batch_size=COMPARED_ROWS, **AT_ITS_PACE
+            columns=columns, with_row_address=True, batch_size=COMPARED_ROWS, **AT_ITS_PACE
         ).to_reader()
         con.register("theirs", theirs)
         differ = con.sql(
@@ -80,11 +81,10 @@ def compared(
         ).to_arrow_reader(COMPARED_ROWS)
         for batch in differ:
             places = batch["place"].to_numpy()
-            is_first = ~np.isin(places, later)
-            is_wanted[places[is_first]] = True
-            there = batch["address"].filter(pa.array(is_first)).drop_null()
+            is_wanted[places] = is_first[places]
+            there = batch["address"].filter(pa.array(is_first[places])).drop_null()
             replaced.append(there.to_numpy(zero_copy_only=False))
-    return Compared(is_wanted, np.concatenate(replaced), len(later))
+    return Compared(is_wanted, np.concatenate(replaced), count - int(is_first.sum()))
 
 
 def only(staged: pds.Dataset, spec: TableSpec, wanted: NDArray[np.bool_]) -> pa.RecordBatchReader:
@@ -137,17 +137,3 @@ def without(
             dataset.uri, deletion, read_version=dataset.version, storage_options=options
         )
         yield dataset
-
-
-def _numbered(staged: pds.Dataset, spec: TableSpec) -> pa.RecordBatchReader:
-    """Stream the staged keys and digests with the places of their rows."""
-    schema = pa.schema([("place", pa.int64()), spec.stored.field(spec.key), spec.stored.field("row_digest")])
-
-    def batches() -> Iterator[pa.RecordBatch]:
-        start = 0
-        for batch in staged.to_batches(columns=schema.names[1:], batch_readahead=2, fragment_readahead=1):
-            place = pa.array(np.arange(start, start + len(batch)))
-            yield pa.record_batch([place, *batch.columns], schema=schema)
-            start += len(batch)
-
-    return pa.RecordBatchReader.from_batches(schema, batches())

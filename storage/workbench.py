@@ -20,7 +20,7 @@ from storage import rows
 from storage.database import as_written, cursor, database
 from storage.lake import Lake
 from storage.staging import Staging
-from storage.streams import AT_ITS_PACE, Paced
+from storage.streams import AT_ITS_PACE, Paced, numbered
 from storage.versions import Snapshot
 
 BATCH_ROWS = 512  # of rows that may hold pixels or vectors
@@ -128,7 +128,7 @@ class Workbench:
             size: Rows of a table; the last one has fewer.
         """
         files = self.staging.dataset(*self._staged[name])
-        found = self._chosen("numbered", _numbered(files, beside), sql, "place")
+        found = self._chosen("numbered", numbered(files, beside), sql, "place")
         yield from _sized(_at_places(files, columns, found), size)
 
     def _chosen(self, name: str, rows_of: pa.RecordBatchReader, sql: str, order: str) -> pa.Table:
@@ -268,20 +268,6 @@ def _addressed(dataset: lance.LanceDataset, spec: TableSpec, beside: Sequence[st
         for batch in scanner.to_batches()
     )
     return pa.RecordBatchReader.from_batches(schema, batches)
-
-
-def _numbered(files: pds.Dataset, beside: Sequence[str]) -> pa.RecordBatchReader:
-    """Stream columns of staged rows with their numbers."""
-    schema = pa.schema([("place", pa.int64()), *(files.schema.field(name) for name in beside)])
-
-    def batches() -> Iterator[pa.RecordBatch]:
-        start = 0
-        for batch in files.to_batches(columns=list(beside)):
-            place = pa.array(np.arange(start, start + len(batch)))
-            yield pa.record_batch([place, *batch.columns], schema=schema)
-            start += len(batch)
-
-    return pa.RecordBatchReader.from_batches(schema, batches())
 
 
 def _at_places(files: pds.Dataset, columns: Sequence[str], chosen: pa.Table) -> Iterator[pa.RecordBatch]:

@@ -67,7 +67,7 @@ def _small_files_are_worth_it(monkeypatch):
 
 
 @pytest.fixture
-def ask(tmp_path):
+def assert_as_over_parquet(tmp_path):
     """Return what compares an answer over a Lance table with DuckDB's over the same rows as Parquet."""
     with duckdb.connect(config={"threads": "2"}) as con:
 
@@ -158,19 +158,19 @@ def test_few_words_are_told_from_many_from_one_and_from_none(whole):
 
 
 @pytest.mark.parametrize("statement", STATEMENTS)
-def test_statements_answer_as_over_parquet(whole, ask, statement):
-    ask(*whole, statement)
+def test_statements_answer_as_over_parquet(whole, assert_as_over_parquet, statement):
+    assert_as_over_parquet(*whole, statement)
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)
-def test_filters_answer_as_over_parquet(whole, ask, condition):
-    ask(*whole, f"SELECT key, word, gaps, n, raw FROM {{t}} WHERE {condition}")
-    ask(*whole, f"SELECT count(*) FROM {{t}} WHERE {condition}")
-    ask(*whole, f"SELECT gaps, count(*), max(key) FROM {{t}} WHERE {condition} GROUP BY 1")
+def test_filters_answer_as_over_parquet(whole, assert_as_over_parquet, condition):
+    assert_as_over_parquet(*whole, f"SELECT key, word, gaps, n, raw FROM {{t}} WHERE {condition}")
+    assert_as_over_parquet(*whole, f"SELECT count(*) FROM {{t}} WHERE {condition}")
+    assert_as_over_parquet(*whole, f"SELECT gaps, count(*), max(key) FROM {{t}} WHERE {condition} GROUP BY 1")
 
 
-def test_filters_go_down_and_only_what_passes_comes_back(whole, ask):
-    read = ask(*whole, "SELECT key FROM {t} WHERE word = 'audio' AND n = 4")
+def test_filters_go_down_and_only_what_passes_comes_back(whole, assert_as_over_parquet):
+    read = assert_as_over_parquet(*whole, "SELECT key FROM {t} WHERE word = 'audio' AND n = 4")
     passing = sum(
         word == "audio" and n == 4
         for word, n in zip(*whole[1].select(["word", "n"]).to_pydict().values(), strict=True)
@@ -178,15 +178,20 @@ def test_filters_go_down_and_only_what_passes_comes_back(whole, ask):
     assert read.rows == passing > 0 and "word" not in read.columns
 
 
-def test_one_row_by_a_column_of_many_words(whole, ask):
+def test_one_row_by_a_column_of_many_words(whole, assert_as_over_parquet):
     key = whole[1]["key"][4321].as_py()
-    assert ask(*whole, f"SELECT * FROM {{t}} WHERE key = '{key}'").rows == 1
-    assert ask(*whole, f"SELECT * FROM {{t}} WHERE key = '{key}' AND word = 'no such word'").rows == 0
-    ask(*whole, f"SELECT * FROM {{t}} WHERE key = '{key}' OR word = 'ü'")
-    ask(*whole, f"SELECT * FROM {{t}} WHERE key <> '{key}'")
+    assert assert_as_over_parquet(*whole, f"SELECT * FROM {{t}} WHERE key = '{key}'").rows == 1
+    assert (
+        assert_as_over_parquet(
+            *whole, f"SELECT * FROM {{t}} WHERE key = '{key}' AND word = 'no such word'"
+        ).rows
+        == 0
+    )
+    assert_as_over_parquet(*whole, f"SELECT * FROM {{t}} WHERE key = '{key}' OR word = 'ü'")
+    assert_as_over_parquet(*whole, f"SELECT * FROM {{t}} WHERE key <> '{key}'")
 
 
-def test_files_that_lie_otherwise_are_read_as_texts_in_their_place(tmp_path, ask):
+def test_files_that_lie_otherwise_are_read_as_texts_in_their_place(tmp_path, assert_as_over_parquet):
     """A file too small to look at, one of many words, one of one word: between those of few."""
     other = _rows(9000)
     names = {
@@ -211,14 +216,18 @@ def test_files_that_lie_otherwise_are_read_as_texts_in_their_place(tmp_path, ask
         for coded, ids in ((True, (0,)), (False, (1,)), (True, (2,)), (False, (3, 4)), (True, (5, 6)))
     )
     for statement in STATEMENTS[:8]:
-        ask(dataset, table, statement, its)
+        assert_as_over_parquet(dataset, table, statement, its)
     for condition in CONDITIONS[:16]:
-        ask(dataset, table, f"SELECT key, word FROM {{t}} WHERE {condition}", its, ordered=True)
-        ask(dataset, table, f"SELECT count(*) FROM {{t}} WHERE {condition}", its)
-    ask(dataset, table, "SELECT key, word, gaps FROM {t} LIMIT 9000 OFFSET 3000", its, ordered=True)
+        assert_as_over_parquet(
+            dataset, table, f"SELECT key, word FROM {{t}} WHERE {condition}", its, ordered=True
+        )
+        assert_as_over_parquet(dataset, table, f"SELECT count(*) FROM {{t}} WHERE {condition}", its)
+    assert_as_over_parquet(
+        dataset, table, "SELECT key, word, gaps FROM {t} LIMIT 9000 OFFSET 3000", its, ordered=True
+    )
 
 
-def test_rows_deleted_changed_and_columns_added_later(tmp_path, ask):
+def test_rows_deleted_changed_and_columns_added_later(tmp_path, assert_as_over_parquet):
     dataset, _ = _written(tmp_path, [_rows(0), _rows(ROWS)])
     dataset.delete("n > 30 AND word = 'audio'")
     changed = dataset.to_table(limit=1500).set_column(1, "word", pa.array(["new", "CC-BY", "audio"] * 500))
@@ -235,9 +244,9 @@ def test_rows_deleted_changed_and_columns_added_later(tmp_path, ask):
     table = dataset.to_table()
     assert words_of(dataset).few >= {"word", "gaps"}
     for statement in (*STATEMENTS, "SELECT late, never, word, count(*) FROM {t} GROUP BY ALL"):
-        ask(dataset, table, statement)
+        assert_as_over_parquet(dataset, table, statement)
     for condition in (*CONDITIONS, "late = 'high'", "late IS NULL", "never IS NULL AND late = 'low'"):
-        ask(dataset, table, f"SELECT key, word, late FROM {{t}} WHERE {condition}")
+        assert_as_over_parquet(dataset, table, f"SELECT key, word, late FROM {{t}} WHERE {condition}")
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -277,23 +286,23 @@ def test_the_engine_keeps_dictionaries_apart_that_change_from_batch_to_batch(thr
             assert by_word == by_text
 
 
-def test_an_older_version_reads_as_it_was(tmp_path, ask):
+def test_an_older_version_reads_as_it_was(tmp_path, assert_as_over_parquet):
     dataset, table = _written(tmp_path, [_rows(0)])
     version = dataset.version
     dataset.delete("word = 'audio'")
     old = lance.dataset(dataset.uri, version=version)
-    ask(old, table, STATEMENTS[1])
-    ask(old, table, "SELECT count(*) FROM {t} WHERE word = 'audio'")
+    assert_as_over_parquet(old, table, STATEMENTS[1])
+    assert_as_over_parquet(old, table, "SELECT count(*) FROM {t} WHERE word = 'audio'")
 
 
-def test_empty_small_and_wordless_tables_are_read_as_before(tmp_path, ask):
+def test_empty_small_and_wordless_tables_are_read_as_before(tmp_path, assert_as_over_parquet):
     empty = lance.write_dataset(_rows(0).slice(0, 0), tmp_path / "empty.lance")
     small = lance.write_dataset(_rows(0, 20), tmp_path / "small.lance")
     numbers = lance.write_dataset(_rows(0).select(["n", "x"]), tmp_path / "numbers.lance")
     assert words_of(empty) == words_of(small) == PLAIN and not words_of(numbers).few
     for statement in STATEMENTS[:8]:
-        ask(empty, _rows(0).slice(0, 0), statement)
-        ask(small, _rows(0, 20), statement)
+        assert_as_over_parquet(empty, _rows(0).slice(0, 0), statement)
+        assert_as_over_parquet(small, _rows(0, 20), statement)
 
 
 def test_a_dictionary_of_too_many_words_is_not_carried_along(whole, monkeypatch):
@@ -322,17 +331,19 @@ def test_columns_are_read_of_rows_that_pass_where_few_do(whole):
     assert scan._late(["key", "n"], word, coded=True) is None and scan._late(names, word, coded=False) is None
 
 
-def test_an_index_over_words_changes_no_answer(whole, ask):
+def test_an_index_over_words_changes_no_answer(whole, assert_as_over_parquet):
     dataset, table = whole
     dataset.create_scalar_index("word", "BITMAP")
     dataset.create_scalar_index("key", "BTREE")
     dataset = lance.dataset(dataset.uri)
     key = table["key"][17].as_py()
     for condition in (*CONDITIONS, f"key = '{key}'"):
-        ask(dataset, table, f"SELECT key, word, gaps FROM {{t}} WHERE {condition}")
+        assert_as_over_parquet(dataset, table, f"SELECT key, word, gaps FROM {{t}} WHERE {condition}")
 
 
-def test_where_a_page_is_not_as_its_footer_says_texts_are_read_from_the_row_that_is_due(tmp_path, ask):
+def test_where_a_page_is_not_as_its_footer_says_texts_are_read_from_the_row_that_is_due(
+    tmp_path, assert_as_over_parquet
+):
     many = _rows(9000).set_column(1, "word", pa.array([f"{n:06d} and {n * n:09d}" for n in range(ROWS)]))
     dataset, table = _written(tmp_path, [_rows(0), many, _rows(3000)])
     wrong = replace(words_of(dataset), parts=(Part(True),))  # as if every page were of few words
@@ -340,17 +351,19 @@ def test_where_a_page_is_not_as_its_footer_says_texts_are_read_from_the_row_that
     with pytest.raises((ValueError, OSError)):
         wrong.coded.to_table(columns=["word"])
     for statement in STATEMENTS[:8]:
-        ask(dataset, table, statement, wrong)
-    ask(dataset, table, "SELECT key, word FROM {t} WHERE n > 5", wrong, ordered=True)
-    ask(dataset, table, "SELECT count(*) FROM {t} WHERE word > 'b'", wrong)
+        assert_as_over_parquet(dataset, table, statement, wrong)
+    assert_as_over_parquet(dataset, table, "SELECT key, word FROM {t} WHERE n > 5", wrong, ordered=True)
+    assert_as_over_parquet(dataset, table, "SELECT count(*) FROM {t} WHERE word > 'b'", wrong)
 
 
-def test_where_lance_takes_no_other_schema_tables_are_read_as_before(whole, ask, monkeypatch):
+def test_where_lance_takes_no_other_schema_tables_are_read_as_before(
+    whole, assert_as_over_parquet, monkeypatch
+):
     for broken in (b"", b"\xff\xff", b"\x0a\x05abc"):
         monkeypatch.setattr(words, "_rewritten", lambda *_, broken=broken: broken)
         its = words_of(whole[0])
         assert its.coded is None and not its.few and its.many == {"key"}
-        ask(*whole, STATEMENTS[2], its)
+        assert_as_over_parquet(*whole, STATEMENTS[2], its)
     monkeypatch.setattr(
         words, "_rewritten", lambda manifest, names: manifest
     )  # it took it, and nothing came of it
