@@ -254,10 +254,8 @@ class Desk:
         dataset = self._opened(table)
         if not any(pa.types.is_string(dataset.schema.field(name).type) for name in columns):
             return PLAIN
-        its = (
-            self._identity(table),
-            dataset.version,
-        )  # an index built since makes a version of the same files
+        # an index built since makes a version of the same files
+        its = (self._identity(table), dataset.version)
         found: Words = _WORDS.get(its, lambda: words_of(dataset))
         return found
 
@@ -279,13 +277,9 @@ class Desk:
 
     def _open(self, table: str) -> tuple[lance.LanceDataset, tuple[object, ...]]:
         dataset = self.work.lake.dataset(table, self.snapshot)
+        # a column may be added without a file
         columns = tuple((field.id(), field.name()) for field in dataset.lance_schema.fields())
-        return dataset, (
-            self.work.address,
-            table,
-            columns,
-            files_of(dataset),
-        )  # one may be added without a file
+        return dataset, (self.work.address, table, columns, files_of(dataset))
 
     def _key(self, table: str) -> Hashable:
         """Name a version of a table so that no other lake ever made at this place can be taken for it."""
