@@ -7,10 +7,14 @@
   const writes = item.dataset.writes === "yes", count = new Intl.NumberFormat("en");
   const set = (id, n) => { document.getElementById(id).textContent = count.format(n); };
   const pause = (ms) => new Promise((done) => setTimeout(done, ms));
-  let busy = false, done = 0;
+  let busy = false, done = 0, asked = 0;
 
   person.value = localStorage.getItem("person") || person.value || "reviewer";
-  person.addEventListener("change", () => { localStorage.setItem("person", person.value.trim()); next(); });
+  person.addEventListener("change", () => {
+    localStorage.setItem("person", person.value.trim());
+    item.replaceChildren();  // what is shown is another's
+    next();
+  });
   const who = () => person.value.trim() || "reviewer";
 
   function progress(state) {
@@ -47,7 +51,11 @@
     }
   }
 
-  async function show(path) { item.innerHTML = await part(path); }
+  // What was asked for last counts, whichever answer comes last.
+  async function show(path) {
+    const number = ++asked, content = await part(path);
+    if (number === asked) item.innerHTML = content;
+  }
   const next = () => show(`/review/next?${new URLSearchParams({ person: who() })}`);
   const current = () => item.querySelector("[data-pair]")?.dataset.pair;
 

@@ -159,6 +159,27 @@ def test_two_people_review_while_another_run_writes_and_nothing_is_lost(chromium
         page.context.close()
 
 
+def test_a_late_answer_shows_nobody_the_pair_of_another(page, serving, own_lake):
+    """The page asks for a pair before it knows who looks at it; here that answer comes last."""
+    held = []
+
+    def late(route):
+        if held:
+            route.continue_()
+        else:
+            held.append(route)
+
+    page.route("**/review/next*", late)
+    page.goto(f"{serving(own_lake, writes=True)}/review")
+    page.fill("#person", "ada")
+    page.keyboard.press("Tab")
+    pair = page.wait_for_selector("#item [data-pair]").get_attribute("data-pair")
+    with page.expect_response(held[0].request.url):
+        held[0].fulfill(status=200, content_type="text/html", body="<article data-pair='another'></article>")
+    page.wait_for_timeout(200)
+    assert page.get_attribute("#item [data-pair]", "data-pair") == pair != "another"
+
+
 def test_comparing_versions_and_going_back(page, serving, own_lake):
     page.goto(f"{serving(own_lake, writes=True)}/versions")
     page.select_option("select[name=before]", "s000001")
