@@ -208,7 +208,8 @@ def bridge(job: Job, planned: Planned) -> Planned:
         if min(map(len, sampled.values())) < 2:
             raise DataError(
                 f"{len(sampled['learnt'])} media are left to learn from and {len(sampled['tested'])} to test on, and at "
-                f"least 2 are needed of each; held_out is {run.recipe.held_out:g}"
+                f"least 2 are needed of each; held_out is {run.recipe.held_out:g}, and only kept pairs with texts of their "
+                "sources count, not names of files or what captioners wrote"
             )
         bench.con.register("chosen", pa.concat_tables(sampled.values()))
         paths = _encoded(job, run, bench, step, "media", _MEDIA, _size(run))
