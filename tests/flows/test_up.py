@@ -76,7 +76,11 @@ class Home:
         return found
 
     def ask(self, path: str, **body: Any) -> Any:
-        answer = httpx.post(f"{self.api}/{path}", json=body, timeout=30)
+        """Ask as Prefect's own client does: 503 says that its database was busy and that nothing was done."""
+        end = time.monotonic() + 60
+        while (answer := httpx.post(f"{self.api}/{path}", json=body, timeout=30)).status_code == 503:
+            assert time.monotonic() < end, answer.text
+            time.sleep(float(answer.headers.get("Retry-After", 1)))
         answer.raise_for_status()
         return answer.json()
 
