@@ -37,6 +37,7 @@ from schemas.tables import (
 from storage import lease, panics, quality, rows, versions
 from storage.lease import Lease
 from storage.media import MediaStore
+from storage.memory import give_back
 from storage.places import Place
 from storage.remembered import Remembered, files_of
 from storage.upserts import compared, only, without
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+MANY_ROWS = 1 << 14  # written at once: worth the milliseconds that giving memory back takes
 _SAID = Remembered(32)  # what logs say
 
 
@@ -417,6 +419,8 @@ class Writer:
                 raise self._overtaken(f"another run has written to {spec.name} since") from error
             self._touched[spec.name] = self._unfinished.pop(spec.name)
         written, replaced = int(found.is_wanted.sum()), len(found.replaced)
+        if written > MANY_ROWS:
+            give_back()  # Lance's buffers of pages, more than a hundred MB
         return UpsertCount(written - replaced, replaced, count - found.repeated - written)
 
     def rebase(self, table: str) -> None:

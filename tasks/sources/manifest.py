@@ -5,13 +5,13 @@ import posixpath
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from hashlib import blake2b
 from typing import Any, ClassVar
 
 from schemas.digests import text_digest
 from schemas.errors import BadInput, SourceError
 from schemas.items import Item
 from schemas.source import Source
+from tasks.sources._locators import Locators
 from tasks.sources._places import (
     OBJECT_STORES,
     local_path,
@@ -40,7 +40,7 @@ class Manifest:
 
     Columns are found by their usual names: media, path, image, file_name, url or filepath; text or caption;
     texts (a JSON list of strings or {text, language, origin, role}); language; licence or license; credit or
-    source; concept. Further columns are kept. Finding repeated media takes some 100 bytes of memory a row.
+    source; concept. Further columns are kept. Finding repeated media takes some 20 bytes of memory a row.
 
     Args:
         location: A path or fsspec URL that ends in .csv, .tsv, .jsonl, .ndjson or .parquet.
@@ -181,30 +181,6 @@ class Manifest:
         if not self.allow_outside and not joined.startswith(folder.rstrip("/") + "/"):
             raise BadInput("outside-root", f"{path:.200} leads out of {protocol}:/{folder}")
         return f"{protocol}://{joined if key.startswith('/') else joined.lstrip('/')}"
-
-
-class Locators:
-    """Makes locators unique: a repeated one gets "#2", "#3" ..., by occurrence."""
-
-    def __init__(self) -> None:
-        self._seen: set[bytes] = set()  # digests: locators themselves are longer
-        self._counts: dict[str, int] = {}  # of repeated ones only
-
-    def __call__(self, locator: str) -> str:
-        """Return `locator`, numbered if it was given before."""
-        if self._new(locator):
-            return locator
-        count = self._counts.get(locator, 1) + 1
-        while not self._new(f"{locator}#{count}"):
-            count += 1
-        self._counts[locator] = count
-        return f"{locator}#{count}"
-
-    def _new(self, locator: str) -> bool:
-        digest = blake2b(locator.encode("utf-8"), digest_size=8).digest()
-        new = digest not in self._seen
-        self._seen.add(digest)
-        return new
 
 
 def _locator(row: Row, written: Any, described: Described) -> str:

@@ -7,11 +7,12 @@ from typing import ClassVar
 from schemas.errors import BadInput
 from schemas.items import Item, ItemText
 from schemas.source import Source
+from tasks.sources._locators import Locators
 from tasks.sources._places import readable, scheme
 from tasks.sources._rows import EXTENSIONS, Row, extension, lines
 from tasks.sources._texts import Described, checked
 from tasks.sources.fetch import checked_url
-from tasks.sources.manifest import LOCATOR_MAX_CHARS, Locators, Manifest
+from tasks.sources.manifest import LOCATOR_MAX_CHARS, Manifest
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ import fsspec
 from schemas.errors import BadInput, SourceError
 from schemas.items import Item, ItemText
 from schemas.source import Source
+from tasks.sources._locators import Locators
 from tasks.sources._places import local_path, path_uri, readable, scheme, stamp
 from tasks.sources._texts import Described, checked, decoded, described_json
 from tasks.sources.folder import object_stamp
-from tasks.sources.manifest import Locators
 from tasks.sources.read import DECOMPRESSORS, member_uri
 
 ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
