@@ -22,6 +22,8 @@ Report = Callable[[str, int, int], None]
 report_progress: ContextVar[Report] = ContextVar("report_progress", default=lambda label, done, total: None)
 
 FEW = 2  # shards that are not worth starting a cluster for
+AHEAD = 4  # shards a thread of the cluster's, of which the scheduler knows before they are done
+LEAST_AHEAD = 64
 RETRIES = 2  # of a shard whose worker died; bad input never raises out of a shard
 
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -108,23 +110,30 @@ class DaskWorkers:
         return found
 
     def _spread(self, function: Callable[[T], R], shards: Sequence[T], gpu: bool) -> Iterator[R]:
+        """Yield results. The scheduler, which is often in this process, is told of a few shards a thread at a time."""
         from distributed import CancelledError, as_completed
+        from distributed.client import ClosedClientError
         from distributed.comm.core import CommClosedError
 
         client = self._connected()
-        has_gpu = any(
-            "GPU" in worker["resources"] for worker in client.scheduler_info(n_workers=-1)["workers"].values()
-        )
-        resources = {"GPU": 1} if gpu and has_gpu else None
-        futures = client.map(function, shards, pure=False, retries=RETRIES, resources=resources)
-        done = iter(as_completed(futures, loop=client.loop))
+        done = as_completed(loop=client.loop)
+        told = under_way = most = 0
         while True:
             try:
+                if told < len(shards) and under_way <= most // 2:
+                    workers = client.scheduler_info(n_workers=-1)["workers"].values()  # more may have come
+                    most = max(LEAST_AHEAD, AHEAD * sum(worker["nthreads"] for worker in workers))
+                    has_gpu = any("GPU" in worker["resources"] for worker in workers)
+                    part = shards[told : told + max(1, most - under_way)]
+                    resources = {"GPU": 1} if gpu and has_gpu else None
+                    done.update(client.map(function, part, pure=False, retries=RETRIES, resources=resources))
+                    told, under_way = told + len(part), under_way + len(part)
                 future = next(done)
+                under_way -= 1
                 result = future.result()
             except StopIteration:
                 return
-            except (CancelledError, CommClosedError) as error:
+            except (CancelledError, CommClosedError, ClosedClientError) as error:
                 raise ServiceError(
                     "the Dask scheduler is gone, and with it what was under way; what was done is kept: start the "
                     "cluster anew, or unset XMODAL_DASK, and run again"

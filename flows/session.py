@@ -46,7 +46,8 @@ def session(
     """
     settings = Settings()
     opened = lakes.open(lake or settings.lake)
-    with hold.writer(opened) as writer, workers(settings) as pool, workbench.database(settings.join_memory):
+    joins = workbench.database(settings.join_memory, little=flow == "curate")
+    with hold.writer(opened) as writer, workers(settings) as pool, joins:
         run = kind(
             run_id=new_run_id(time.time()),
             recipe=recipe,  # type: ignore[arg-type]  # the kind says which recipe it takes

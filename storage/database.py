@@ -10,6 +10,11 @@ import duckdb
 from storage.scratch import scratch
 
 MEMORY = "256MB"
+# Of a flow whose statements make one join each and sort in parts: 48 MB are too little for a million keys on both sides.
+LITTLE_MB = 96
+LITTLE_ROWS = 1_300_000  # that it is enough for
+# What a join must hold at least grows with its rows: 64 MB at 1.3 million, between 128 and 256 at thirteen.
+MORE_ROWS_POWER = 0.7
 # What a query held goes back to the system when it is done, not at some later query: the engine's allocator keeps it.
 GIVING_BACK = {
     "allocator_background_threads": "true",
@@ -18,10 +23,11 @@ GIVING_BACK = {
 }
 
 _DATABASE: ContextVar[Sequence[duckdb.DuckDBPyConnection]] = ContextVar("database", default=())
+_IS_LITTLE: ContextVar[bool] = ContextVar("is_little", default=False)
 
 
 @contextmanager
-def database(memory: str = MEMORY) -> Iterator[None]:
+def database(memory: str = MEMORY, *, little: bool = False) -> Iterator[None]:
     """Have all cursors opened inside share one DuckDB: starting one costs more than most of their queries.
 
     It reads nothing but what a cursor is given.
@@ -29,26 +35,38 @@ def database(memory: str = MEMORY) -> Iterator[None]:
     Args:
         memory: Limit of all of them together before queries spill to a temporary folder, such as "4GB"; auto: `MEMORY`. Of
             several joins of one statement each holds a part of its keys, whatever the limit.
+        little: Have "auto" mean `LITTLE_MB` instead, and what `expect` makes of it.
     """
-    memory = MEMORY if memory == "auto" else memory
+    little = little and memory == "auto"
+    if memory == "auto":
+        memory = f"{LITTLE_MB}MB" if little else MEMORY
     with scratch("spill") as spill:
         config: dict[str, Any] = {
             **GIVING_BACK,
             "memory_limit": memory,
             "temp_directory": spill,
             "python_enable_replacements": "false",
-            "threads": "2",
+            "threads": __import__("os").environ.get("DT", "2"),
             "preserve_insertion_order": "false",
         }
         with duckdb.connect(config=config) as con:
             con.execute("SET enable_external_access = false")  # last: it also freezes temp_directory
             shared = [con]
-            token = _DATABASE.set(shared)
+            token, was_little = _DATABASE.set(shared), _IS_LITTLE.set(little)
             try:
                 yield
             finally:
+                _IS_LITTLE.reset(was_little)
                 _DATABASE.reset(token)
                 shared.clear()  # a task's copy of the context lives on: it shall not hold the connection
+
+
+def expect(rows: int) -> None:
+    """Let joins of so many rows hold what they must, where the limit of the `database` around is a little one."""
+    if _IS_LITTLE.get() and rows > LITTLE_ROWS:
+        limit_mb = LITTLE_MB * (rows / LITTLE_ROWS) ** MORE_ROWS_POWER
+        with _DATABASE.get()[0].cursor() as con:
+            con.execute(f"SET GLOBAL memory_limit = '{limit_mb:.0f}MB'")
 
 
 @contextmanager

@@ -397,6 +397,14 @@ class Writer:
             LakeError: A key stands twice in `staged`, and may not.
             Overtaken: Another writer wrote to the table.
         """
+        counted = self._upserted(spec, staged, metadata, repeats=repeats)
+        if counted.added + counted.replaced > MANY_ROWS:
+            give_back()  # Lance's buffers of pages, more than a hundred MB
+        return counted
+
+    def _upserted(
+        self, spec: TableSpec, staged: pds.Dataset, metadata: Mapping[str, str] | None, *, repeats: bool
+    ) -> UpsertCount:
         count = staged.count_rows()
         if self._wanted(spec.name) is not None and not count:
             return UpsertCount()
@@ -419,8 +427,6 @@ class Writer:
                 raise self._overtaken(f"another run has written to {spec.name} since") from error
             self._touched[spec.name] = self._unfinished.pop(spec.name)
         written, replaced = int(found.is_wanted.sum()), len(found.replaced)
-        if written > MANY_ROWS:
-            give_back()  # Lance's buffers of pages, more than a hundred MB
         return UpsertCount(written - replaced, replaced, count - found.repeated - written)
 
     def rebase(self, table: str) -> None:

@@ -58,21 +58,18 @@ class Paced(pds.Dataset):
         )
 
 
-class Files(pds.Dataset):
-    """Arrow files as one table, mapped: what is read of them belongs to no process.
+class Mapped(pds.Dataset):
+    """Rows that lie in mapped files: what is read of them belongs to no process.
 
     Args:
-        paths: On local disk, in order.
-        schema: Columns of theirs.
-
-    Raises:
-        FileNotFoundError: One is not there.
+        schema: Their columns.
     """
 
-    def __init__(self, paths: Sequence[str], schema: pa.Schema) -> None:
-        for path in paths:
-            os.stat(path)
-        self._paths, self._schema = tuple(paths), schema
+    def __init__(self, schema: pa.Schema) -> None:
+        self._schema = schema
+
+    def _stored(self) -> Iterator[pa.RecordBatch]:
+        raise NotImplementedError
 
     @property
     def schema(self) -> pa.Schema:
@@ -102,12 +99,9 @@ class Files(pds.Dataset):
 
     def _read(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
         asked = self._asked(names)
-        for path in self._paths:
-            with pa.memory_map(path) as source:
-                file = pa.ipc.open_file(source)
-                for number in range(file.num_record_batches):
-                    batch = file.get_batch(number).select(list(names))
-                    yield batch if batch.schema.equals(asked) else batch.cast(asked)
+        for stored in self._stored():
+            batch = stored.select(list(names))
+            yield batch if batch.schema.equals(asked) else batch.cast(asked)
 
     def _filtered(self, names: list[str], wanted: Any) -> Iterator[pa.RecordBatch]:
         held: list[pa.RecordBatch] = []
@@ -117,6 +111,46 @@ class Files(pds.Dataset):
                 yield from passing(held, self._schema, names, wanted)
                 held = []
         yield from passing(held, self._schema, names, wanted)
+
+
+class Files(Mapped):
+    """Arrow files as one table.
+
+    Args:
+        paths: On local disk, in order.
+        schema: Columns of theirs.
+
+    Raises:
+        FileNotFoundError: One is not there.
+    """
+
+    def __init__(self, paths: Sequence[str], schema: pa.Schema) -> None:
+        super().__init__(schema)
+        for path in paths:
+            os.stat(path)
+        self._paths = tuple(paths)
+
+    def _stored(self) -> Iterator[pa.RecordBatch]:
+        for path in self._paths:
+            with pa.memory_map(path) as source:
+                file = pa.ipc.open_file(source)
+                for number in range(file.num_record_batches):
+                    yield file.get_batch(number)
+
+
+class Held(Mapped):
+    """A table that is mapped, as the engine is to read it.
+
+    Args:
+        rows: The table.
+    """
+
+    def __init__(self, rows: pa.Table) -> None:
+        super().__init__(rows.schema)
+        self._rows = rows
+
+    def _stored(self) -> Iterator[pa.RecordBatch]:
+        yield from self._rows.to_batches()
 
 
 def numbered(rows: pds.Dataset, columns: Sequence[str]) -> pa.RecordBatchReader:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain, count, islice
 from tempfile import NamedTemporaryFile
 from typing import Any
 
@@ -20,16 +21,20 @@ from storage import rows
 from storage.database import as_written, cursor, database
 from storage.lake import Lake
 from storage.staging import Staging
-from storage.streams import AT_ITS_PACE, Paced, numbered
+from storage.streams import AT_ITS_PACE, Held, Paced, numbered
 from storage.versions import Snapshot
 
 BATCH_ROWS = 512  # of rows that may hold pixels or vectors
 KEY_ROWS = 4096  # of rows that hold neither
+SORTED_ROWS = 1 << 16  # at once
+MOST_PARTS = 64  # each reads all rows: with more rows, parts are larger
+SAMPLED = 32  # rows for each part
 SPARSE = 32  # one row wanted in so many: they are read one by one
 
-__all__ = ["BATCH_ROWS", "KEY_ROWS", "Workbench", "database", "mapped", "values", "workbench"]
+__all__ = ["BATCH_ROWS", "KEY_ROWS", "Workbench", "database", "mapped", "sized", "values", "workbench"]
 
 _NAME = r"[a-z][a-z0-9_]*"
+_COUNT = count()  # of names for what is being sorted
 
 
 @dataclass(frozen=True)
@@ -90,9 +95,48 @@ class Workbench:
         """Stream a query's rows."""
         return self._knowing(sql).sql(sql, params=list(params)).to_arrow_reader(size)
 
-    def tables(self, sql: str, params: Sequence[object] = (), *, size: int) -> Iterator[pa.Table]:
-        """Stream a query's rows as tables of exactly `size` rows, the last one shorter, whatever DuckDB's batches are."""
-        yield from _sized(self.batches(sql, params, size=size), size)
+    def tables(self, sql: str, *by: str, params: Sequence[object] = (), size: int) -> Iterator[pa.Table]:
+        """Stream a query's rows as tables of exactly `size` rows, the last one shorter; in the order of columns, if any.
+
+        Args:
+            sql: The query.
+            by: Names of columns, as `ordered` takes them.
+            params: Of the query.
+            size: Rows of a table, whatever DuckDB's batches are.
+        """
+        if by:
+            yield from sized(self.ordered(sql, *by, params=params, size=size), size)
+        else:
+            yield from sized(self.batches(sql, params, size=size), size)
+
+    def ordered(
+        self, sql: str, *by: str, params: Sequence[object] = (), size: int = KEY_ROWS
+    ) -> pa.RecordBatchReader:
+        """Stream a query's rows in the order of columns that are never null.
+
+        A sort of the engine's holds a share of all rows, however little memory it may take: they are kept in a file, and
+        sorted a part at a time.
+
+        Args:
+            sql: The query; it is run at once.
+            by: Names of its columns; the first counts most.
+            params: Of the query.
+            size: Rows of a batch, about.
+        """
+        rows_of = self.mapped(sql, params)
+        return pa.RecordBatchReader.from_batches(rows_of.schema, self.in_order(rows_of, *by, size=size))
+
+    def in_order(self, rows_of: pa.Table, *by: str, size: int = KEY_ROWS) -> Iterator[pa.RecordBatch]:
+        """Stream rows that are mapped in the order of columns, as `ordered` does."""
+        name, order = f"unordered_{next(_COUNT)}", ", ".join(by)
+        self._con.register(name, Held(rows_of))
+        try:
+            for wanted, params in _parts(rows_of, by):
+                yield from self.batches(
+                    f"SELECT * FROM {name} WHERE {wanted} ORDER BY {order}", params, size=size
+                )
+        finally:
+            self._con.unregister(name)
 
     def chosen(
         self, spec: TableSpec, columns: Sequence[str], sql: str, beside: Sequence[str] = (), *, size: int
@@ -113,7 +157,7 @@ class Workbench:
             return
         dataset = self.lake.dataset(spec.name, self.base)
         found = self._chosen("addressed", _addressed(dataset, spec, beside), sql, "_rowaddr")
-        yield from _sized(_beside(dataset, columns, found), size)
+        yield from sized(_beside(dataset, columns, found), size)
 
     def chosen_of_staged(
         self, name: str, columns: Sequence[str], sql: str, beside: Sequence[str], *, size: int
@@ -129,30 +173,28 @@ class Workbench:
         """
         files = self.staging.dataset(*self._staged[name])
         found = self._chosen("numbered", numbered(files, beside), sql, "place")
-        yield from _sized(_at_places(files, columns, found), size)
+        yield from sized(_at_places(files, columns, found), size)
 
     def _chosen(self, name: str, rows_of: pa.RecordBatchReader, sql: str, order: str) -> pa.Table:
         """Return a query's rows in order, read from what is offered under a name for it alone."""
         self._con.register(name, rows_of)
-        self.hold("chosen_rows", sql)  # first: a join and a sort of one statement cannot both spill
+        found = self.ordered(sql, order)
         self._con.unregister(name)
-        found = self.mapped(f"SELECT * FROM chosen_rows ORDER BY {order}")
-        self.drop("chosen_rows")
-        return found
+        return mapped(found, found.schema)
 
     def hold(self, name: str, sql: str) -> None:
-        """Keep a query's rows as a table of this workbench, until it closes or the name is held anew; it spills to disk.
+        """Keep a query's rows under a name, until the workbench closes or the name is held anew: in a file, which is mapped.
 
         One join a statement: what several joins of one statement hold, they cannot all spill.
         """
         if not re.fullmatch(_NAME, name):
             raise ValueError(f"{name!r} cannot name a table of a query")
-        self.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {sql}")
+        self._con.register(name, Held(self.mapped(sql)))
 
     def drop(self, *names: str) -> None:
         """Let go of what was held."""
         for name in names:
-            self._con.execute(f"DROP TABLE {name}")
+            self._con.unregister(name)
 
     def mapped(self, sql: str, params: Sequence[object] = ()) -> pa.Table:
         """Return a query's rows in a temporary file that is mapped: as many as there are. The file goes with them."""
@@ -231,16 +273,20 @@ def _of_snapshot(lake: Lake, base: Snapshot | None, spec: TableSpec) -> pds.Data
 
 
 def mapped(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
-    """Return rows in a temporary file that is mapped; the file goes with them."""
+    """Return rows in a temporary file that is mapped; the file goes with them. A single batch stays in memory."""
+    rest = iter(batches)
+    first = list(islice(rest, 2))
+    if len(first) < 2:
+        return pa.Table.from_batches(first, schema)
     with NamedTemporaryFile(prefix="xmodal-rows-", suffix=".arrow") as file:
         with pa.OSFile(file.name, "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-            for batch in batches:
+            for batch in chain(first, rest):
                 writer.write_batch(batch)
         with pa.memory_map(file.name) as source:
             return pa.ipc.open_file(source).read_all()
 
 
-def _sized(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[pa.Table]:
+def sized(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[pa.Table]:
     """Cut batches into tables of exactly `size` rows, the last one shorter."""
     held: list[pa.RecordBatch] = []
     count = 0
@@ -255,6 +301,43 @@ def _sized(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[pa.Table]:
                 held, count = [], 0
     if held:
         yield pa.Table.from_batches(held).combine_chunks()
+
+
+def _parts(rows_of: pa.Table, by: Sequence[str]) -> list[tuple[str, list[object]]]:
+    """Return conditions and their parameters: each row fulfils one, rows of a later one come later in the columns' order.
+
+    Where to cut is told by rows at even distances, so that parts are about equally large unless many keys are equal.
+    """
+    wanted_parts = min(-(-len(rows_of) // SORTED_ROWS), MOST_PARTS)
+    if wanted_parts < 2:
+        return [("true", [])]
+    places = np.linspace(0, len(rows_of) - 1, SAMPLED * wanted_parts).astype(np.int64)
+    sampled = rows_of.select(list(by)).take(pa.array(places)).to_pylist()
+    keys = sorted({tuple(row[name] for name in by) for row in sampled})
+    cuts = [
+        keys[at] for at in sorted({len(keys) * part // wanted_parts for part in range(1, wanted_parts)} - {0})
+    ]
+    after, before = _compared(by, ">="), _compared(by, "<")
+    parts = []
+    for low, high in zip([None, *cuts], [*cuts, None], strict=True):
+        wanted = [*([after] if low else []), *([before] if high else [])]
+        parts.append((" AND ".join(wanted) or "true", [*_values(low or ()), *_values(high or ())]))
+    return parts
+
+
+def _compared(by: Sequence[str], sign: str) -> str:
+    """Return the condition that columns, the first counting most, stand so to parameters."""
+    name, *further = by
+    if not further:
+        return f"{name} {sign} ?"
+    return f"({name} {sign[0]} ? OR ({name} = ? AND {_compared(further, sign)}))"
+
+
+def _values(key: Sequence[object]) -> list[object]:
+    """Return the parameters of `_compared`."""
+    if len(key) < 2:
+        return list(key)
+    return [key[0], key[0], *_values(key[1:])]
 
 
 def _addressed(dataset: lance.LanceDataset, spec: TableSpec, beside: Sequence[str]) -> pa.RecordBatchReader:

@@ -216,10 +216,10 @@ def _outside(
     if not bounds:
         return
     rule_digest, params = params_digest(rule.model_dump(mode="json")), method_digest(method)
-    outside = f"SELECT subject_id, value FROM scored WHERE {' OR '.join(bounds)} ORDER BY 1"
+    outside = f"SELECT subject_id, value FROM scored WHERE {' OR '.join(bounds)}"
     told = f"{rule.verdict} {subject}: {method.name}"
     count(told, 0)
-    for batch in bench.batches(outside, size=STAGED_ROWS):
+    for batch in bench.ordered(outside, "subject_id", size=STAGED_ROWS):
         count(told, len(batch))
         for row in batch.to_pylist():
             yield decision(
@@ -238,8 +238,8 @@ def _near_duplicates(
     count(told, 0)
     digest = params_digest(near.model_dump(mode="json"))
     said = {"value": None, "threshold": f"max_distance {near.max_distance}"}
-    outside = "SELECT media_id FROM clusters WHERE media_id <> cluster_id ORDER BY 1"
-    for batch in bench.batches(outside, size=STAGED_ROWS):
+    outside = "SELECT media_id FROM clusters WHERE media_id <> cluster_id"
+    for batch in bench.ordered(outside, "media_id", size=STAGED_ROWS):
         count(told, len(batch))
         for media_id in batch["media_id"].to_pylist():
             yield (

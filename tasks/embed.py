@@ -170,9 +170,11 @@ def _staged_texts(run: Run, bench: Workbench, modalities: frozenset[str]) -> Ite
         "SEMI JOIN wanted_texts t ON t.item_id = n.text_id",
     )
     # like lengths together: little padding; the slowest shards first: workers end at about the same time
-    sql = "SELECT * FROM items ORDER BY length(item) DESC, item_id"
-    for number, table in enumerate(bench.tables(sql, size=TEXTS_PER_PICTURE * _size(run))):
-        yield _shard(run, "text", number, table)
+    sql = "SELECT *, -length(item) AS shortness FROM items"
+    for number, table in enumerate(
+        bench.tables(sql, "shortness", "item_id", size=TEXTS_PER_PICTURE * _size(run))
+    ):
+        yield _shard(run, "text", number, table.drop_columns(["shortness"]))
 
 
 def _size(run: Run) -> int:

@@ -15,12 +15,13 @@ from schemas.items import ITEM_SCHEMA, Item
 from schemas.recipes import CurationRecipe, MethodRef, SourceRef
 from schemas.settings import Settings
 from schemas.tables import SOURCES
+from storage.database import expect
 from storage.lake import Lake
 from storage.places import Place
 from storage.scratch import scratch
 from storage.staging import Staging
 from storage.versions import Snapshot
-from storage.workbench import workbench
+from storage.workbench import KEY_ROWS, mapped, sized, workbench
 from tasks import sources
 from tasks.catalog import build
 from tasks.corpora import CORPORA
@@ -61,15 +62,22 @@ def plan(job: Job) -> Planned:
         staging.write_batches(listed(run), ITEM_SCHEMA, "listed.arrow")
         bench.add_staged("listed", [staging.path("listed.arrow")], ITEM_SCHEMA)
         bench.add_base(SOURCES)
-        changed = bench.tables(
-            "SELECT l.* FROM listed l LEFT JOIN base_sources b USING (source_id) WHERE NOT coalesce("
-            "b.present AND b.fingerprint = l.fingerprint AND NOT (b.status = 'quarantined' AND list_contains(?, b.reason)), "
-            "false) ORDER BY l.source, l.locator",
-            [list(run.replay)],
-            size=run.recipe.shard_rows,
+        count = int(bench.rows("SELECT count(*) FROM listed")[0][0])
+        expect(max(count, int(bench.rows("SELECT count(*) FROM base_sources")[0][0])))
+        is_again = f"b.reason IN ({', '.join(map(_quoted, run.replay))})" if run.replay else "false"
+        changed = bench.chosen_of_staged(  # texts pass no join
+            "listed",
+            ITEM_SCHEMA.names,
+            "SELECT l.place FROM numbered l LEFT JOIN base_sources b USING (source_id) WHERE NOT coalesce("
+            f"b.present AND b.fingerprint = l.fingerprint AND NOT (b.status = 'quarantined' AND {is_again}), "
+            "false)",
+            ["source_id", "fingerprint"],
+            size=KEY_ROWS,
         )
+        to_do = mapped((batch for rows in changed for batch in rows.to_batches()), ITEM_SCHEMA)
+        in_order = bench.in_order(to_do, "source", "locator", size=run.recipe.shard_rows)
         shards, items = [], 0
-        for number, rows in enumerate(changed):
+        for number, rows in enumerate(sized(in_order, run.recipe.shard_rows)):
             shard = (
                 f"{number:05d}-{key(*rows['source_id'].to_pylist(), *rows['fingerprint'].to_pylist())[:12]}"
             )
@@ -84,7 +92,7 @@ def plan(job: Job) -> Planned:
         planned = Planned(
             tuple(shards),
             items,
-            listed=int(bench.rows("SELECT count(*) FROM listed")[0][0]),
+            listed=count,
             removed=len(staging.read(removed)),
         )
         step.items = planned.listed

@@ -16,7 +16,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from schemas.tables import MEDIA, PAIRS, SOURCES, TEXTS
-from storage.workbench import KEY_ROWS, Workbench, workbench
+from storage.workbench import Workbench, workbench
 from tasks.filters._hamming import representatives
 from tasks.ingest import Planned
 from tasks.run import Job, Run
@@ -63,7 +63,7 @@ SELECT m.media_id, arg_min(m.source_id, s.source || chr(0) || s.locator) AS sour
 FROM (SELECT media_id, source_id FROM staged_media) m JOIN staged_sources s USING (source_id) GROUP BY 1
 """
 _FOUND_MEDIA = """
-SELECT media_id, source || '/' || locator AS locator FROM now_sources WHERE present AND media_id IS NOT NULL ORDER BY ALL
+SELECT media_id, source || '/' || locator AS locator FROM now_sources WHERE present AND media_id IS NOT NULL
 """
 _NOW_MEDIA = """
 WITH facts AS (
@@ -116,8 +116,8 @@ _SECOND = {
 HASHED = pa.schema([("place", pa.int64()), ("media_id", pa.string()), ("phash", pa.string())])
 # The largest picture of a cluster stands for it.
 _HASHED = """
-SELECT media_id, phash FROM now_media WHERE present AND phash IS NOT NULL
-ORDER BY width_px::BIGINT * height_px DESC, media_id
+SELECT media_id, phash, coalesce(-(width_px::BIGINT * height_px), 0) AS smallness FROM now_media
+WHERE present AND phash IS NOT NULL
 """
 _CLUSTERS = """
 SELECT h.media_id, coalesce(o.media_id, h.media_id) AS cluster_id FROM hashed h
@@ -140,7 +140,7 @@ def merge(job: Job, planned: Planned) -> Merged:
         for name, sql in (("now_sources", _NOW_SOURCES), ("fresh_media", _FRESH_MEDIA)):
             bench.add_staged(name, [bench.stage(sql, "merged", f"{name}.arrow", schema=NOW[name])], NOW[name])
         path = run.staging.write_batches(
-            _grouped(bench.batches(_FOUND_MEDIA, size=KEY_ROWS)), FOUND, "merged", "found.arrow"
+            _grouped(bench.ordered(_FOUND_MEDIA, "media_id", "locator")), FOUND, "merged", "found.arrow"
         )
         bench.add_staged("found_media", [path], FOUND)
         for first, name, sql in (
@@ -185,7 +185,7 @@ def _clusters(run: Run, bench: Workbench) -> int:
 
     def numbered() -> Iterator[pa.RecordBatch]:
         start = 0
-        for batch in bench.batches(_HASHED, size=KEY_ROWS):
+        for batch in bench.ordered(_HASHED, "smallness", "media_id"):
             found.append(np.array([int(h, 16) for h in batch["phash"].to_pylist()], np.uint64))
             place = pa.array(np.arange(start, start + len(batch)))
             yield pa.record_batch([place, batch["media_id"], batch["phash"]], schema=HASHED)

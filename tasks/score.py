@@ -104,7 +104,8 @@ def _by_table(run: Run, bench: Workbench, scorer: NoiseScorer) -> Iterator[pa.Re
     """Score all pairs together, unless they were scored as this very set before."""
     if run.encoder is None:
         return
-    ids = bench.mapped("SELECT pair_id FROM kept_pairs ORDER BY 1")["pair_id"]
+    found = bench.ordered("SELECT pair_id FROM kept_pairs", "pair_id")
+    ids = mapped(found, found.schema)["pair_id"]
     inputs = key_of(chain([run.encoder.digest], values(ids)))
     found = bench.rows(
         "SELECT count(*) FROM base_scores WHERE method = ? AND params_digest = ? AND inputs = ?",
@@ -194,9 +195,9 @@ def aligned_pairs(
             f"SELECT p.* FROM {asked} p SEMI JOIN (SELECT item_id FROM {side}) v ON v.item_id = p.{key_column}",
         )
         bench.drop(asked)
-    rows = bench.batches(
-        f"SELECT p.media_id AS its_medium, p.text_id AS its_text, p.pair_id, {columns} FROM paired p ORDER BY p.pair_id",
-        size=CHUNK,
+    rows = bench.ordered(
+        f"SELECT p.media_id AS its_medium, p.text_id AS its_text, p.pair_id, {columns} FROM paired p",
+        "pair_id",
     )
     schema = rows.schema.insert(0, pa.field("place", pa.int64()))
     table = mapped(_numbered(rows, schema), schema)

@@ -10,7 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from schemas.digests import key, key_of
 from schemas.recipes import Rule
 from schemas.tables import MEDIA, SCORES, TEXTS
-from storage.workbench import Workbench, values
+from storage.workbench import Workbench, mapped, values
 from tasks.catalog import method_digest
 from tasks.merge import Merged, merged_bench
 from tasks.run import Job, Run
@@ -64,8 +64,9 @@ def screen(job: Job, merged: Merged) -> Screened:
             method = filter_of(rule)
             bench.hold("counted", _COUNTED.format(key=ID[method.subject]))
             bench.hold("subjects", _TABLE_SQL[method.subject])
-            subjects = bench.mapped("SELECT * FROM subjects ORDER BY 1")
+            found = bench.ordered("SELECT * FROM subjects", ID[method.subject])
             bench.drop("subjects", "counted")
+            subjects = mapped(found, found.schema)
             ids = subjects[ID[method.subject]]
             scored = score_batches(run, method, method.subject, ids, method(subjects), _inputs(subjects))
             name = f"table-{method.name}-{method_digest(method)[:8]}.arrow"
