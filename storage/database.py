@@ -10,11 +10,11 @@ import duckdb
 from storage.scratch import scratch
 
 MEMORY = "256MB"
-# Of a flow whose statements make one join each and sort in parts: 48 MB are too little for a million keys on both sides.
+# Of a flow whose statements make few joins each and sort in parts; 64 MB are too little for a million media.
 LITTLE_MB = 96
 LITTLE_ROWS = 1_300_000  # that it is enough for
-# What a join must hold at least grows with its rows: 64 MB at 1.3 million, between 128 and 256 at thirteen.
-MORE_ROWS_POWER = 0.7
+# What a join must hold at least grows with its rows: 64 MB at 1.3 million keys, between 128 and 256 at thirteen.
+MORE_ROWS_POWER = 0.5
 # What a query held goes back to the system when it is done, not at some later query: the engine's allocator keeps it.
 GIVING_BACK = {
     "allocator_background_threads": "true",
@@ -46,7 +46,7 @@ def database(memory: str = MEMORY, *, little: bool = False) -> Iterator[None]:
             "memory_limit": memory,
             "temp_directory": spill,
             "python_enable_replacements": "false",
-            "threads": __import__("os").environ.get("DT", "2"),
+            "threads": "2",
             "preserve_insertion_order": "false",
         }
         with duckdb.connect(config=config) as con:

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+COLUMN_BYTES = 2 << 20  # of a column, in a page: Lance's 8 MiB, some twenty times, are what writing holds
 MANY_ROWS = 1 << 14  # written at once: worth the milliseconds that giving memory back takes
 _SAID = Remembered(32)  # what logs say
 
@@ -373,6 +374,7 @@ class Writer:
         self._restored: dict[str, int] = {}
         self._unfinished: dict[str, int] = {}  # what this writer left where it failed amid an upsert
         self._adopted: set[str] = set()
+        self._is_stamped = False  # columns outside of any digest were written anew
 
     def upsert(
         self,
@@ -381,6 +383,7 @@ class Writer:
         *,
         metadata: Mapping[str, str] | None = None,
         repeats: bool = False,
+        stamps: bool = False,
     ) -> UpsertCount:
         """Add new rows and replace changed ones; equal rows are left alone, and no version is made for them.
 
@@ -392,30 +395,44 @@ class Writer:
             staged: Rows with `row_digest`, each key once.
             metadata: Table metadata to set when the table is created.
             repeats: Whether a key may stand twice after all; its first row counts.
+            stamps: Whether rows that are equal but for columns outside their digest are replaced too. The next snapshot then
+                names them, though its content may be that of the one before.
 
         Raises:
             LakeError: A key stands twice in `staged`, and may not.
             Overtaken: Another writer wrote to the table.
         """
-        counted = self._upserted(spec, staged, metadata, repeats=repeats)
+        counted = self._upserted(spec, staged, metadata, repeats=repeats, stamps=stamps)
         if counted.added + counted.replaced > MANY_ROWS:
             give_back()  # Lance's buffers of pages, more than a hundred MB
         return counted
 
     def _upserted(
-        self, spec: TableSpec, staged: pds.Dataset, metadata: Mapping[str, str] | None, *, repeats: bool
+        self,
+        spec: TableSpec,
+        staged: pds.Dataset,
+        metadata: Mapping[str, str] | None,
+        *,
+        repeats: bool,
+        stamps: bool,
     ) -> UpsertCount:
         count = staged.count_rows()
         if self._wanted(spec.name) is not None and not count:
             return UpsertCount()
         self._check()
         dataset = self._base(spec, metadata)
-        found = compared(spec, staged, dataset, repeats=repeats)
+        found = compared(spec, staged, dataset, repeats=repeats, equal=stamps)
         uri, options = self.lake._table_uri(spec.name), self.lake._options
         if found.is_wanted.any():
             before = dataset.version
             wanted = only(staged, spec, found.is_wanted)
-            dataset = lance.write_dataset(wanted, uri, mode="append", storage_options=options)
+            dataset = lance.write_dataset(
+                wanted,
+                uri,
+                mode="append",
+                data_cache_bytes=COLUMN_BYTES * len(spec.stored),
+                storage_options=options,
+            )
             self._follows(spec.name, before, dataset.version)
             self._unfinished[spec.name] = dataset.version
             try:
@@ -426,6 +443,7 @@ class Writer:
             except CommitConflictError as error:  # another writer changed the same files
                 raise self._overtaken(f"another run has written to {spec.name} since") from error
             self._touched[spec.name] = self._unfinished.pop(spec.name)
+            self._is_stamped = self._is_stamped or stamps
         written, replaced = int(found.is_wanted.sum()), len(found.replaced)
         return UpsertCount(written - replaced, replaced, count - found.repeated - written)
 
@@ -485,7 +503,7 @@ class Writer:
     def commit(self, *, tag: str | None, recipe_digest: str, run_id: str) -> Snapshot:
         """Name the new versions in one snapshot and move the tag, unless a check keeps it where it is.
 
-        Without changed content and with the same recipe the newest snapshot is returned and none is written.
+        Without changed content or new stamps, and with the same recipe, the newest snapshot is returned and none is written.
 
         Raises:
             Overtaken: Another writer has committed since this one began, or changed a table this one tidied.
@@ -512,7 +530,7 @@ class Writer:
                 raise self._overtaken(f"{table} changed while it was being tidied")
         same = head is not None and digests == head.digests and head.recipe_digest == recipe_digest
         if (
-            head is not None and same and not self._adopted
+            head is not None and same and not self._adopted and not self._is_stamped
         ):  # changed and changed back: the next writer undoes it
             self._touched = {}
             if tag:
@@ -564,6 +582,7 @@ class Writer:
 
     def _published(self, snapshot: Snapshot) -> Snapshot:
         self.head, self._touched, self._restored, self._adopted = snapshot, {}, {}, set()
+        self._is_stamped = False
         self._unfinished = {}
         return snapshot
 

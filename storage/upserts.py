@@ -35,7 +35,12 @@ class Compared:
 
 
 def compared(
-    spec: TableSpec, staged: pds.Dataset, base: lance.LanceDataset, *, repeats: bool = False
+    spec: TableSpec,
+    staged: pds.Dataset,
+    base: lance.LanceDataset,
+    *,
+    repeats: bool = False,
+    equal: bool = False,
 ) -> Compared:
     """Compare keys and digests within the `database` around, which spills.
 
@@ -44,6 +49,7 @@ def compared(
         staged: Rows with `row_digest`.
         base: A version of the table.
         repeats: Whether a key may stand twice in `staged`; its first row counts.
+        equal: Whether rows with the same digest count as different too.
 
     Raises:
         LakeError: A key stands twice, and may not.
@@ -77,7 +83,8 @@ def compared(
         ).to_reader()
         con.register("theirs", theirs)
         differ = con.sql(
-            f"SELECT o.place, t._rowaddr AS address FROM {both} WHERE t.{key} IS NULL OR t.row_digest <> o.row_digest"
+            f"SELECT o.place, t._rowaddr AS address FROM {both} "
+            f"WHERE {equal} OR t.{key} IS NULL OR t.row_digest <> o.row_digest"
         ).to_arrow_reader(COMPARED_ROWS)
         for batch in differ:
             places = batch["place"].to_numpy()

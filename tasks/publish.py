@@ -270,7 +270,9 @@ def _upsert(
     run: Run, writer: Writer, step: Step, spec: TableSpec, staged: Sequence[str], *, repeats: bool = False
 ) -> None:
     step.written_bytes += sum(map(run.staging.size_bytes, staged))
-    done = writer.upsert(spec, run.staging.dataset(staged, spec.stored), repeats=repeats)
+    rows_of = run.staging.dataset(staged, spec.stored)
+    # a source that was read and found equal is known by its new time, size and settings: not to be read again by every run
+    done = writer.upsert(spec, rows_of, repeats=repeats, stamps=spec is SOURCES)
     step.count(f"{spec.name} added", done.added)
     step.count(f"{spec.name} replaced", done.replaced)
 

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -59,6 +60,33 @@ def test_running_twice_makes_no_version_of_anything(media_folder, recipe_of, lak
     assert second.snapshot_id == first.snapshot_id
     assert {t: lakes.open(lake_dir).latest(t).version for t in first.versions} == versions
     assert [row["status"] for row in lakes.open(lake_dir).runs()] == ["unchanged", "committed"]
+
+
+def test_a_touched_file_is_read_once_more_and_not_by_every_run(media_folder, recipe_of, lake_dir):
+    first = curate(recipe_of(media_folder), lake=lake_dir)
+    os.utime(media_folder / "05.png", (1_000_000_000, 1_000_000_000))
+    second = curate(recipe_of(media_folder), lake=lake_dir)
+    assert counts_of(lake_dir, "plan")["new or changed"] == 1
+    assert second.digest == first.digest and second.row_counts == first.row_counts
+    third = curate(recipe_of(media_folder), lake=lake_dir)
+    assert counts_of(lake_dir, "plan")["new or changed"] == 0
+    assert third.snapshot_id == second.snapshot_id
+    assert [row["status"] for row in lakes.open(lake_dir).runs()] == ["unchanged", "committed", "committed"]
+
+
+def test_settings_of_the_inspection_that_change_no_row_are_applied_once(media_folder, recipe_of, lake_dir):
+    first = curate(recipe_of(media_folder), lake=lake_dir)
+    recipe = recipe_of(media_folder)
+    recipe = recipe.model_copy(
+        update={
+            "inspect": recipe.inspect.model_copy(update={"text_max_chars": recipe.inspect.text_max_chars + 1})
+        }
+    )
+    second = curate(recipe, lake=lake_dir)
+    assert counts_of(lake_dir, "plan")["new or changed"] == counts_of(lake_dir, "plan")["listed"]
+    curate(recipe, lake=lake_dir)
+    assert counts_of(lake_dir, "plan")["new or changed"] == 0
+    assert second.digests["sources"] == first.digests["sources"]
 
 
 def test_a_changed_caption_recomputes_only_its_own_rows(media_folder, recipe_of, lake_dir):
