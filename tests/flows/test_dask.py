@@ -14,6 +14,7 @@ import psutil
 import pytest
 from distributed import Client, get_task_stream
 
+from flows import runners
 from flows.curate import curate
 from flows.runners import workers
 from schemas.settings import Settings
@@ -179,3 +180,20 @@ def until(happened: Callable[[], object], timeout_s: float = 120) -> None:
     while not happened():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.02)
+
+
+def test_the_scheduler_is_told_of_few_shards_ahead_and_every_one_is_done_once(monkeypatch):
+    monkeypatch.setattr(runners, "LEAST_AHEAD", 8)
+    shards, known, found = list(range(300)), [], []
+    with workers(Settings(workers=2)) as pool:
+        for result in pool.map(abs, shards, label="numbers"):
+            found.append(result)
+            known.append(len(pool._client.futures))
+    assert sorted(found) == shards
+    assert max(known) <= 8 + 1  # and the one whose result was just given
+
+
+def test_a_shard_that_fails_ends_the_map_with_its_error_however_many_wait(monkeypatch):
+    monkeypatch.setattr(runners, "LEAST_AHEAD", 8)
+    with workers(Settings(workers=2)) as pool, pytest.raises(ZeroDivisionError):
+        list(pool.map((1).__floordiv__, [1] * 20 + [0] + [1] * 200, label="numbers"))

@@ -1,8 +1,12 @@
+import random
+
 import pyarrow as pa
 import pytest
 
 from schemas.tables import MEDIA, TEXTS
 from storage import lake as lakes
+from storage import workbench as workbenches
+from storage.database import LITTLE_MB, LITTLE_ROWS, expect
 from storage.staging import Staging
 from storage.workbench import database, workbench
 from tests.storage.conftest import text_rows, upsert
@@ -152,3 +156,67 @@ def test_joins_one_after_another_pass_in_less_memory_than_their_keys_take(lake_d
 def test_what_cannot_name_a_table_holds_no_rows(bench):
     with pytest.raises(ValueError, match="cannot name a table"):
         bench.hold("x; DROP TABLE y", "SELECT 1")
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("by", [["few"], ["word"], ["few", "word"], ["few", "word", "n"]])
+def test_rows_in_order_are_all_rows_sorted(bench, monkeypatch, by, seed):
+    monkeypatch.setattr(workbenches, "SORTED_ROWS", 200)
+    draw = random.Random(seed)
+    count, kinds = draw.choice([0, 1, 199, 200, 201, 401, 3000]), draw.choice([1, 3, 10_000])
+    rows = [
+        {"few": draw.randrange(kinds), "word": draw.choice(["a", "b", "é", "zz", "\U0001f600"]) * draw.randrange(1, 4), "n": n}
+        for n in range(count)
+    ]  # fmt: skip
+    schema = pa.schema([("few", pa.int64()), ("word", pa.string()), ("n", pa.int64())])
+    bench.offer("unsorted", lambda: pa.Table.from_pylist(rows, schema=schema))
+    found = bench.ordered("SELECT * FROM unsorted", *by, size=64).read_all().to_pylist()
+    assert [[row[name] for name in by] for row in found] == sorted([row[name] for name in by] for row in rows)
+    assert sorted(row["n"] for row in found) == list(range(count))
+
+
+def test_a_sort_passes_that_needs_more_memory_than_there_is(lake_dir):
+    """120 MB of rows, sorted in 32 MB: the engine by itself gives up."""
+    count = 400_000
+    with (
+        database("32MB"),
+        workbench(lakes.open(lake_dir), None, Staging(lakes.open(lake_dir).place, "run")) as bench,
+    ):
+        sql = f"SELECT md5(range::VARCHAR) AS id, repeat(md5(range::VARCHAR), 8) AS wide FROM range({count})"
+        last, seen = "", 0
+        for batch in bench.ordered(sql, "id"):
+            ids = batch["id"].to_pylist()
+            assert last <= ids[0] and ids == sorted(ids)
+            last, seen = ids[-1], seen + len(ids)
+        assert seen == count
+
+
+def test_what_is_held_stays_until_it_is_held_anew_or_dropped(bench):
+    bench.hold("kept", "SELECT range AS n FROM range(10000)")
+    assert bench.rows("SELECT count(*), max(n) FROM kept WHERE n > 4998") == [(5001, 9999)]
+    bench.hold("kept", "SELECT n + 1 AS n FROM kept WHERE n < 5")
+    assert bench.rows("SELECT n FROM kept ORDER BY n") == [(1,), (2,), (3,), (4,), (5,)]
+    bench.drop("kept")
+    with pytest.raises(Exception, match="kept"):
+        bench.rows("SELECT * FROM kept")
+    with pytest.raises(ValueError, match="cannot name a table"):
+        bench.hold("x; DROP TABLE y", "SELECT 1")
+
+
+@pytest.mark.parametrize(
+    ("memory", "little", "rows", "mb"),
+    [
+        ("auto", True, LITTLE_ROWS, LITTLE_MB),
+        ("auto", True, 4 * LITTLE_ROWS, 2 * LITTLE_MB),  # by the square root
+        ("auto", False, 4 * LITTLE_ROWS, 256),
+        ("50MB", True, 4 * LITTLE_ROWS, 50),  # what the user says stands
+    ],
+)
+def test_joins_of_many_rows_may_hold_more(lake_dir, memory, little, rows, mb):
+    lake = lakes.open(lake_dir)
+    with database(memory, little=little):
+        expect(rows)
+        expect(10)  # and no less again
+        with workbench(lake, None, Staging(lake.place, "run")) as bench:
+            ((said,),) = bench.rows("SELECT current_setting('memory_limit')")
+    assert float(said.removesuffix(" MiB")) == pytest.approx(mb * 1e6 / 2**20, abs=0.1)
