@@ -205,8 +205,7 @@ def _hold_origins(sides: Sides) -> list[str]:
         said = "t.origin AS text_origin, t.generator AS text_generator"
     else:
         texts, said = "", "NULL::VARCHAR AS text_origin, NULL::VARCHAR AS text_generator"
-    sides.rows.hold("with_origins", f"SELECT r.*, {said} FROM r {texts}")
-    sides.con.execute("DROP TABLE r; ALTER TABLE with_origins RENAME TO r")
+    sides.rows.hold("r", f"SELECT r.*, {said} FROM r {texts}")
     return ["text_origin", "text_generator"]
 
 

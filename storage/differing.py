@@ -14,7 +14,9 @@ from storage.lake import Lake
 from storage.sql.changes import compared_columns, objects
 from storage.sql.scans import Read, Scan, readable
 from storage.sql.views import literal, quoted
+from storage.streams import Held
 from storage.versions import Snapshot
+from storage.workbench import KEY_ROWS, mapped
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,9 @@ class Differing:
         return columns
 
     def hold(self, name: str, sql: str) -> None:
-        """Keep a query's rows under a name."""
-        self.con.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {sql}")
+        """Keep a query's rows under a name, in a file that is mapped."""
+        found = self.con.sql(sql).to_arrow_reader(KEY_ROWS)
+        self.con.register(name, Held(mapped(found, found.schema)))
 
     def hold_rows(self, table: str, telling: Sequence[str]) -> list[str]:
         """Hold `r`, a row per row that differs, and return its columns: what changed, and what tells why, on both sides.
