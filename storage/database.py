@@ -1,18 +1,22 @@
 """One DuckDB for what a flow joins: little memory, and a folder for what does not fit in."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from typing import Any
 
 import duckdb
+import psutil
 
 from storage.scratch import scratch
 
+_log = logging.getLogger("xmodal.joins")
 MEMORY = "256MB"
-# Of a flow whose statements make few joins each and sort in parts; 64 MB are too little for a million media.
-LITTLE_MB = 96
-LITTLE_ROWS = 1_300_000  # that it is enough for
+# Of a flow that sorts in parts: what a statement of one narrow join needs, and what one of several does.
+LITTLE_MB = 64
+SEVERAL_MB = 96
+LITTLE_ROWS = 1_300_000  # that they are enough for
 # What a join must hold at least grows with its rows: 64 MB at 1.3 million keys, between 128 and 256 at thirteen.
 MORE_ROWS_POWER = 0.5
 # What a query held goes back to the system when it is done, not at some later query: the engine's allocator keeps it.
@@ -23,7 +27,9 @@ GIVING_BACK = {
 }
 
 _DATABASE: ContextVar[Sequence[duckdb.DuckDBPyConnection]] = ContextVar("database", default=())
-_IS_LITTLE: ContextVar[bool] = ContextVar("is_little", default=False)
+_LITTLE: ContextVar[list[float] | None] = ContextVar(
+    "little", default=None
+)  # MB, where the limit is ours to raise
 
 
 @contextmanager
@@ -46,27 +52,48 @@ def database(memory: str = MEMORY, *, little: bool = False) -> Iterator[None]:
             "memory_limit": memory,
             "temp_directory": spill,
             "python_enable_replacements": "false",
-            "threads": "2",
+            "threads": "1" if little else "2",  # each holds its own part of every join
             "preserve_insertion_order": "false",
         }
         with duckdb.connect(config=config) as con:
             con.execute("SET enable_external_access = false")  # last: it also freezes temp_directory
             shared = [con]
-            token, was_little = _DATABASE.set(shared), _IS_LITTLE.set(little)
+            token, was_little = _DATABASE.set(shared), _LITTLE.set([LITTLE_MB] if little else None)
             try:
                 yield
             finally:
-                _IS_LITTLE.reset(was_little)
+                _LITTLE.reset(was_little)
                 _DATABASE.reset(token)
                 shared.clear()  # a task's copy of the context lives on: it shall not hold the connection
 
 
-def expect(rows: int) -> None:
-    """Let joins of so many rows hold what they must, where the limit of the `database` around is a little one."""
-    if _IS_LITTLE.get() and rows > LITTLE_ROWS:
-        limit_mb = LITTLE_MB * (rows / LITTLE_ROWS) ** MORE_ROWS_POWER
+def expect(rows: int, *, several: bool = False) -> None:
+    """Let joins hold what they must, where the limit of the `database` around is a little one.
+
+    Args:
+        rows: Of the largest tables.
+        several: Whether a statement makes several joins, from now on.
+    """
+    _raise_to((SEVERAL_MB if several else LITTLE_MB) * max(1, rows / LITTLE_ROWS) ** MORE_ROWS_POWER)
+
+
+def is_enough(error: Exception) -> bool:
+    """Whether a statement failed for another reason than a limit that is ours to raise; if not, the limit is doubled."""
+    little = _LITTLE.get()
+    is_memory = isinstance(error, duckdb.OutOfMemoryException) or "Out of Memory Error" in str(error)
+    if little is None or not is_memory or little[0] > psutil.virtual_memory().total / 1e6 / 8:
+        return True
+    _log.warning("Joins get twice as much memory, %.0f MB: %s", 2 * little[0], str(error).splitlines()[0])
+    _raise_to(2 * little[0])
+    return False
+
+
+def _raise_to(limit_mb: float) -> None:
+    little = _LITTLE.get()
+    if little is not None and limit_mb > little[0]:
         with _DATABASE.get()[0].cursor() as con:
             con.execute(f"SET GLOBAL memory_limit = '{limit_mb:.0f}MB'")
+        little[0] = limit_mb
 
 
 @contextmanager

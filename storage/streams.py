@@ -1,7 +1,7 @@
 """Rows as the engine reads them, at the pace it reads: Arrow's own scanner runs ahead of its reader by up to 1 GiB."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import lance
@@ -58,8 +58,8 @@ class Paced(pds.Dataset):
         )
 
 
-class Mapped(pds.Dataset):
-    """Rows that lie in mapped files: what is read of them belongs to no process.
+class Batches(pds.Dataset):
+    """Rows that can be read again and again, a batch at a time.
 
     Args:
         schema: Their columns.
@@ -113,8 +113,8 @@ class Mapped(pds.Dataset):
         yield from passing(held, self._schema, names, wanted)
 
 
-class Files(Mapped):
-    """Arrow files as one table.
+class Files(Batches):
+    """Arrow files as one table, mapped: what is read of them belongs to no process.
 
     Args:
         paths: On local disk, in order.
@@ -138,7 +138,7 @@ class Files(Mapped):
                     yield file.get_batch(number)
 
 
-class Held(Mapped):
+class Held(Batches):
     """A table that is mapped, as the engine is to read it.
 
     Args:
@@ -151,6 +151,21 @@ class Held(Mapped):
 
     def _stored(self) -> Iterator[pa.RecordBatch]:
         yield from self._rows.to_batches()
+
+
+class Made(Batches):
+    """Rows that are made anew each time they are read.
+
+    Args:
+        make: Makes a reader of them.
+    """
+
+    def __init__(self, make: Callable[[], pa.RecordBatchReader]) -> None:
+        super().__init__(make().schema)
+        self._make = make
+
+    def _stored(self) -> Iterator[pa.RecordBatch]:
+        yield from self._make()
 
 
 def numbered(rows: pds.Dataset, columns: Sequence[str]) -> pa.RecordBatchReader:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, count, islice
 from tempfile import NamedTemporaryFile
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 import lance
@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from schemas.tables import TableSpec
 from storage import rows
-from storage.database import as_written, cursor, database
+from storage.database import as_written, cursor, database, is_enough
 from storage.lake import Lake
 from storage.staging import Staging
-from storage.streams import AT_ITS_PACE, Held, Paced, numbered
+from storage.streams import AT_ITS_PACE, Held, Made, Paced, numbered
 from storage.versions import Snapshot
 
 BATCH_ROWS = 512  # of rows that may hold pixels or vectors
@@ -33,6 +33,7 @@ SPARSE = 32  # one row wanted in so many: they are read one by one
 
 __all__ = ["BATCH_ROWS", "KEY_ROWS", "Workbench", "database", "mapped", "sized", "values", "workbench"]
 
+T = TypeVar("T")
 _NAME = r"[a-z][a-z0-9_]*"
 _COUNT = count()  # of names for what is being sorted
 
@@ -156,7 +157,7 @@ class Workbench:
         if self.base is None or spec.name not in self.base.versions:
             return
         dataset = self.lake.dataset(spec.name, self.base)
-        found = self._chosen("addressed", _addressed(dataset, spec, beside), sql, "_rowaddr")
+        found = self._chosen("addressed", Made(partial(_addressed, dataset, spec, beside)), sql, "_rowaddr")
         yield from sized(_beside(dataset, columns, found), size)
 
     def chosen_of_staged(
@@ -172,10 +173,10 @@ class Workbench:
             size: Rows of a table; the last one has fewer.
         """
         files = self.staging.dataset(*self._staged[name])
-        found = self._chosen("numbered", numbered(files, beside), sql, "place")
+        found = self._chosen("numbered", Made(partial(numbered, files, beside)), sql, "place")
         yield from sized(_at_places(files, columns, found), size)
 
-    def _chosen(self, name: str, rows_of: pa.RecordBatchReader, sql: str, order: str) -> pa.Table:
+    def _chosen(self, name: str, rows_of: pds.Dataset, sql: str, order: str) -> pa.Table:
         """Return a query's rows in order, read from what is offered under a name for it alone."""
         self._con.register(name, rows_of)
         found = self.ordered(sql, order)
@@ -198,31 +199,43 @@ class Workbench:
 
     def mapped(self, sql: str, params: Sequence[object] = ()) -> pa.Table:
         """Return a query's rows in a temporary file that is mapped: as many as there are. The file goes with them."""
-        reader = self.batches(sql, params, size=KEY_ROWS)
-        return mapped(reader, reader.schema)
+
+        def made() -> pa.Table:
+            reader = self.batches(sql, params, size=KEY_ROWS)
+            return mapped(reader, reader.schema)
+
+        return _with_enough(made)
 
     def stage(self, sql: str, *parts: str, schema: pa.Schema | None = None) -> str:
         """Write a query's rows, without pixels or vectors, to a staged file, streaming, and return its path."""
-        reader = self.batches(sql, size=KEY_ROWS)
-        wanted = schema or reader.schema
-        return self.staging.write_batches(
-            (
-                pa.Table.from_batches([batch])
-                .select(wanted.names)
-                .cast(wanted)
-                .combine_chunks()
-                .to_batches()[0]
-                for batch in reader
-                if len(batch)
-            ),
-            wanted,
-            *parts,
-        )
+
+        def staged() -> str:
+            reader = self.batches(sql, size=KEY_ROWS)
+            wanted = schema or reader.schema
+            return self.staging.write_batches(
+                (
+                    pa.Table.from_batches([batch])
+                    .select(wanted.names)
+                    .cast(wanted)
+                    .combine_chunks()
+                    .to_batches()[0]
+                    for batch in reader
+                    if len(batch)
+                ),
+                wanted,
+                *parts,
+            )
+
+        return _with_enough(staged)
 
     def stage_rows(self, sql: str, spec: TableSpec, *parts: str) -> str:
         """Write a query's rows as rows of a content table, digest included, and return the file's path."""
-        tables = (pa.Table.from_batches([batch]) for batch in self.batches(sql) if len(batch))
-        return self.stage_tables(tables, spec, *parts)
+
+        def staged() -> str:
+            tables = (pa.Table.from_batches([batch]) for batch in self.batches(sql) if len(batch))
+            return self.stage_tables(tables, spec, *parts)
+
+        return _with_enough(staged)
 
     def stage_tables(self, tables: Iterable[pa.Table], spec: TableSpec, *parts: str) -> str:
         """Write tables, one after another, as rows of a content table, digest included, and return the file's path."""
@@ -258,6 +271,16 @@ def workbench(lake: Lake, base: Snapshot | None, staging: Staging) -> Iterator[W
     """
     with cursor() as con:
         yield Workbench(lake, base, staging, con)
+
+
+def _with_enough(make: Callable[[], T]) -> T:
+    """Return what a statement makes from the start, with as much memory as it takes."""
+    while True:
+        try:
+            return make()
+        except (duckdb.Error, OSError) as error:  # what a reader of Arrow's says, is an OSError
+            if is_enough(error):
+                raise
 
 
 def _of_snapshot(lake: Lake, base: Snapshot | None, spec: TableSpec) -> pds.Dataset:

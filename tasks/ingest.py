@@ -63,7 +63,8 @@ def plan(job: Job) -> Planned:
         bench.add_staged("listed", [staging.path("listed.arrow")], ITEM_SCHEMA)
         bench.add_base(SOURCES)
         count = int(bench.rows("SELECT count(*) FROM listed")[0][0])
-        expect(max(count, int(bench.rows("SELECT count(*) FROM base_sources")[0][0])))
+        most = max(count, int(bench.rows("SELECT count(*) FROM base_sources")[0][0]))
+        expect(most)
         is_again = f"b.reason IN ({', '.join(map(_quoted, run.replay))})" if run.replay else "false"
         changed = bench.chosen_of_staged(  # texts pass no join
             "listed",
@@ -96,6 +97,7 @@ def plan(job: Job) -> Planned:
             removed=len(staging.read(removed)),
         )
         step.items = planned.listed
+        expect(most, several=True)  # what follows
         for name in ("listed", "removed"):
             step.count(name, getattr(planned, name))
         step.count("new or changed", planned.items)
