@@ -128,7 +128,13 @@ class Workbench:
         return pa.RecordBatchReader.from_batches(rows_of.schema, self.in_order(rows_of, *by, size=size))
 
     def in_order(self, rows_of: pa.Table, *by: str, size: int = KEY_ROWS) -> Iterator[pa.RecordBatch]:
-        """Stream rows that are mapped in the order of columns, as `ordered` does."""
+        """Stream rows that are mapped in the order of columns, as `ordered` does.
+
+        Raises:
+            ValueError: One of the columns is null somewhere: which part would have that row?
+        """
+        if nulls := [one for one in by if rows_of[one].null_count]:
+            raise ValueError(f"rows cannot be put in the order of {nulls[0]!r}: it is null in some")
         name, order = f"unordered_{next(_COUNT)}", ", ".join(by)
         self._con.register(name, Held(rows_of))
         try:

@@ -249,3 +249,8 @@ def test_a_statement_that_lacks_memory_is_made_again_with_more_unless_the_user_s
         found = bench.mapped(sql)
     assert len(found) == count == len(set(found["id"].to_pylist()))
     assert any("twice as much memory, 16 MB" in each.message for each in caplog.records)
+
+
+def test_rows_without_a_place_in_the_order_are_refused_not_lost(bench):
+    with pytest.raises(Exception, match="null in some"):
+        bench.ordered("SELECT unnest([1, NULL, 3]) AS n", "n").read_all()
