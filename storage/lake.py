@@ -6,6 +6,8 @@ A lake is a folder of Lance tables that plain `lancedb` and `pyarrow` can read. 
 
 import errno
 import json
+import os
+import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -49,6 +51,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 COLUMN_BYTES = 2 << 20  # of a column, in a page: Lance's 8 MiB, some twenty times, are what writing holds
+_COMMITTED = (
+    ".manifest",
+    "latest_version_hint.json",
+)  # one of them stays in `_versions` when the other is lost
 MANY_ROWS = 1 << 14  # written at once: worth the milliseconds that giving memory back takes
 _SAID = Remembered(32)  # what logs say
 
@@ -156,10 +162,17 @@ class Lake:
 
     def latest(self, table: str) -> lance.LanceDataset | None:
         """Return a table as it lies there now, committed by a snapshot or not; None when there is none."""
-        if not self.place.fs.exists(self.place.path(f"{table}.lance", "_versions")):
+        folder = self.place.path(f"{table}.lance", "_versions")
+        if not self.place.fs.exists(folder):
             return None
-        with panics.as_errors():
-            return lance.dataset(self._table_uri(table), storage_options=self._options)
+        try:
+            with panics.as_errors():
+                return lance.dataset(self._table_uri(table), storage_options=self._options)
+        except ValueError:
+            self.place.fs.invalidate_cache()
+            if any(path.endswith(_COMMITTED) for path in self.place.fs.ls(folder, detail=False)):
+                raise
+            return None  # its writer was killed before its first version
 
     def read(
         self, table: str, *, at: str | None = None, columns: list[str] | None = None, where: str | None = None
@@ -586,6 +599,13 @@ class Writer:
         self._unfinished = {}
         return snapshot
 
+    def _discard(self, table: str) -> None:
+        """Remove a table of a local lake. Killed on the way, it is gone; what is left of it goes with the staged files."""
+        away = self.lake.place.path("_staging", f"discarded-{uuid.uuid4().hex}")
+        Path(away).parent.mkdir(exist_ok=True)
+        os.rename(self.lake.place.path(f"{table}.lance"), away)
+        shutil.rmtree(away)
+
     def _base(self, spec: TableSpec, metadata: Mapping[str, str] | None) -> lance.LanceDataset:
         """Return the table as the newest snapshot has it, undoing what a killed writer left behind."""
         uri, options = self.lake._table_uri(spec.name), self.lake._options
@@ -594,7 +614,7 @@ class Writer:
         schema = spec.stored.with_metadata(dict(metadata) if metadata else None)
         if dataset is not None and wanted is None:  # made by a run that never committed
             if self.lake.place.is_local:
-                self.lake.place.fs.rm(self.lake.place.path(f"{spec.name}.lance"), recursive=True)
+                self._discard(spec.name)
                 dataset = None
             else:  # or by one that is about to: its versions stay
                 before = dataset.version

@@ -403,3 +403,52 @@ def test_snapshots_say_when_and_by_whom(lake):
     assert lake.snapshot("latest") == snapshot
     assert before <= snapshot.created_at <= datetime.now(UTC)
     assert (snapshot.run_id, snapshot.parent_id) == ("r", "")
+
+
+@pytest.mark.parametrize("table", ["texts", "snapshots", "runs"])
+def test_a_writer_killed_before_a_tables_first_version_costs_nothing(lake_dir, table):
+    """It has made the folder, and perhaps begun a file."""
+    left = Path(lake_dir) / f"{table}.lance" / "_versions"
+    left.mkdir(parents=True)
+    (left / ".tmp_begun").write_bytes(b"half")
+    lake = lakes.open(lake_dir)
+    assert lake.latest(table) is None and lake.head() is None
+    with lake.writer() as writer:
+        upsert(writer, {"a": "one"})
+        head = writer.commit(tag="latest", recipe_digest="d", run_id="r")
+    assert lake.read("texts", at=head.snapshot_id).num_rows == 1
+    assert [each.snapshot_id for each in lake.snapshots()] == [head.snapshot_id]
+
+
+@pytest.mark.parametrize("table", ["texts", "snapshots"])
+def test_a_table_whose_versions_were_lost_is_not_taken_for_a_new_one(lake_dir, table):
+    lake = lakes.open(lake_dir)
+    with lake.writer() as writer:
+        upsert(writer, {"a": "one"})
+        writer.commit(tag="latest", recipe_digest="d", run_id="r")
+    for manifest in (Path(lake_dir) / f"{table}.lance" / "_versions").glob("*.manifest"):
+        manifest.unlink()
+    with pytest.raises(ValueError, match="(?i)not found"):
+        lakes.open(lake_dir).latest(table)
+
+
+def test_a_table_of_a_writer_that_never_committed_goes_with_the_staged_files(lake_dir, monkeypatch):
+    lake = lakes.open(lake_dir)
+    with lake.writer() as writer:
+        upsert(writer, {"a": "one"})
+
+    def killed(folder):
+        for manifest in (Path(folder) / "_versions").glob("*.manifest"):
+            manifest.unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, lake.writer() as writer, pytest.raises(KeyboardInterrupt):
+        patch.setattr("storage.lake.shutil.rmtree", killed)
+        upsert(writer, {"b": "two"})
+    assert not (Path(lake_dir) / "texts.lance").exists()
+    with lake.writer() as writer:
+        upsert(writer, {"c": "three"})
+        writer.commit(tag="latest", recipe_digest="d", run_id="r")
+    assert lake.read("texts")["text"].to_pylist() == ["three"]
+    Staging(lake.place, "any").clear()
+    assert not (Path(lake_dir) / "_staging").exists()
