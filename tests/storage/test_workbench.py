@@ -254,3 +254,22 @@ def test_a_statement_that_lacks_memory_is_made_again_with_more_unless_the_user_s
 def test_rows_without_a_place_in_the_order_are_refused_not_lost(bench):
     with pytest.raises(Exception, match="null in some"):
         bench.ordered("SELECT unnest([1, NULL, 3]) AS n", "n").read_all()
+
+
+def test_rows_are_chosen_whole_although_the_choice_was_made_again(lake_dir, monkeypatch, caplog):
+    monkeypatch.setattr(databases, "LITTLE_MB", 8)
+    count, schema = 300_000, pa.schema([pa.field("id", pa.string()), pa.field("n", pa.int64())])
+    staging = Staging(lakes.open(lake_dir).place, "run")
+    rows = pa.table([[f"{n:064d}" for n in range(count)], range(count)], schema=schema)
+    path = staging.write_batches(rows.to_batches(4096), schema, "rows.arrow")
+    with database("auto", little=True), workbench(lakes.open(lake_dir), None, staging) as bench:
+        bench.add_staged("rows", [path], schema)
+        bench.offer("wanted", lambda: rows.select(["id"]).slice(1))
+        sql = "SELECT place FROM numbered SEMI JOIN wanted USING (id)"
+        found = [
+            n
+            for t in bench.chosen_of_staged("rows", ["n"], sql, ["id"], size=5000)
+            for n in t["n"].to_pylist()
+        ]
+    assert any("twice as much memory" in each.message for each in caplog.records)
+    assert found == list(range(1, count))
