@@ -12,10 +12,11 @@ import duckdb
 from storage.database import as_written
 from storage.lake import Lake
 from storage.sql.changes import compared_columns, objects
-from storage.sql.scans import Read, Scan, readable
+from storage.sql.scans import readable
 from storage.sql.views import literal, quoted
 from storage.streams import Held
 from storage.versions import Snapshot
+from storage.windows import Windowed
 from storage.workbench import KEY_ROWS, mapped
 
 
@@ -41,8 +42,7 @@ class Differing:
             return []
         dataset = self.lake.dataset(table, snapshot)
         columns = readable(dataset.schema)
-        read = Read(table, snapshot.snapshot_id, snapshot.versions[table])
-        self.con.register(name, Scan(dataset, columns, read, paced=True))
+        self.con.register(name, Windowed(dataset, columns))
         return columns
 
     def hold(self, name: str, sql: str) -> None:

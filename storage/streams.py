@@ -4,12 +4,12 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-import lance
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as pds
 
-AT_ITS_PACE: dict[str, Any] = {"batch_readahead": 1, "fragment_readahead": 1}  # of a scan of Lance's
+BATCH_BYTES = 2 << 20  # of a batch: of more, the memory is new to the processor every time
+BATCH_ROWS = 1 << 15
 FILTERED_ROWS = 8192  # that a filter is put to at once
 
 
@@ -32,30 +32,6 @@ class Stream:
     def to_table(self) -> pa.Table:
         """Return the rows, once."""
         return self.to_reader().read_all()
-
-
-class Paced(pds.Dataset):
-    """A Lance table as the engine sees it, read at its pace: Lance's scanner runs ahead by up to 2 GB by itself.
-
-    A page of each column is still held whole; `storage.windows.Windowed` holds less, and does more.
-
-    Args:
-        rows: The table; columns and filters go down to it.
-    """
-
-    def __init__(self, rows: lance.LanceDataset) -> None:
-        self._rows = rows
-
-    @property
-    def schema(self) -> pa.Schema:
-        """The table's columns."""
-        return self._rows.schema
-
-    def scanner(self, columns: Sequence[str] | None = None, filter: Any = None, **_: Any) -> Any:  # type: ignore[override]
-        """Return the rows of some columns that pass a filter."""
-        return self._rows.scanner(
-            columns=None if columns is None else list(columns), filter=filter, **AT_ITS_PACE
-        )
 
 
 class Batches(pds.Dataset):
@@ -180,6 +156,29 @@ def numbered(rows: pds.Dataset, columns: Sequence[str]) -> pa.RecordBatchReader:
             start += len(batch)
 
     return pa.RecordBatchReader.from_batches(schema, batches())
+
+
+def batch_rows(schema: pa.Schema, most: int = BATCH_BYTES, rows: int = BATCH_ROWS) -> int:
+    """Return how many rows, at most `rows`, are read at once, by how wide they are."""
+    return max(64, min(rows, most // max(1, sum(width(field.type) for field in schema))))
+
+
+def width(kind: pa.DataType) -> int:
+    """Guess the bytes of one value."""
+    if pa.types.is_fixed_size_list(kind):
+        return kind.list_size * width(kind.value_type)
+    if pa.types.is_fixed_size_binary(kind):
+        return kind.byte_width
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        return 8192
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return 4 * width(kind.value_type)
+    if pa.types.is_boolean(kind):
+        return 1
+    try:
+        return max(1, kind.bit_width // 8)
+    except ValueError:
+        return 64
 
 
 def in_words(wanted: Any) -> str:

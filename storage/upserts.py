@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from schemas.errors import LakeError
 from schemas.tables import TableSpec
 from storage.database import as_written, cursor
-from storage.streams import AT_ITS_PACE, numbered
+from storage.streams import numbered
+from storage.windows import addressed
 
 COMPARED_ROWS = 1 << 13  # keys of a table at once
 WRITTEN_ROWS = 1 << 11  # that are looked at at once: they may hold pixels or vectors
@@ -78,10 +79,7 @@ def compared(
             )
             is_first[later.fetchnumpy()["place"]] = False
         con.register("ours", numbered(staged, columns))
-        theirs = base.scanner(
-            columns=columns, with_row_address=True, batch_size=COMPARED_ROWS, **AT_ITS_PACE
-        ).to_reader()
-        con.register("theirs", theirs)
+        con.register("theirs", addressed(base, columns))
         differ = con.sql(
             f"SELECT o.place, t._rowaddr AS address FROM {both} "
             f"WHERE {equal} OR t.{key} IS NULL OR t.row_digest <> o.row_digest"

@@ -21,8 +21,9 @@ from storage import rows
 from storage.database import as_written, cursor, database, is_enough
 from storage.lake import Lake
 from storage.staging import Staging
-from storage.streams import AT_ITS_PACE, Held, Made, Paced, numbered
+from storage.streams import Held, Made, numbered
 from storage.versions import Snapshot
+from storage.windows import Windowed, addressed, in_windows
 
 BATCH_ROWS = 512  # of rows that may hold pixels or vectors
 KEY_ROWS = 4096  # of rows that hold neither
@@ -294,7 +295,7 @@ def _of_snapshot(lake: Lake, base: Snapshot | None, spec: TableSpec) -> pds.Data
         return pds.dataset(spec.stored.empty_table())
     dataset = lake.dataset(spec.name, base)
     if not (lacking := [one for one in spec.stored if one.name not in dataset.schema.names]):
-        return Paced(dataset)
+        return Windowed(dataset)
     table = dataset.to_table()  # of an earlier version of us, before these columns
     for one in lacking:
         table = table.append_column(one, pa.nulls(len(table), one.type))
@@ -373,11 +374,11 @@ def _addressed(dataset: lance.LanceDataset, spec: TableSpec, beside: Sequence[st
     """Stream key, further columns and address of every row; columns the table lacks are null."""
     here = [name for name in (spec.key, *beside) if name in dataset.schema.names]
     lacking = [spec.schema.field(name) for name in beside if name not in here]
-    scanner = dataset.scanner(columns=here, with_row_address=True, batch_size=KEY_ROWS, **AT_ITS_PACE)
-    schema = pa.schema([*scanner.projected_schema, *lacking])
+    read = addressed(dataset, here)
+    schema = pa.schema([*read.schema, *lacking])
     batches = (
         pa.record_batch([*batch.columns, *(pa.nulls(len(batch), one.type) for one in lacking)], schema=schema)
-        for batch in scanner.to_batches()
+        for batch in read
     )
     return pa.RecordBatchReader.from_batches(schema, batches)
 
@@ -430,11 +431,7 @@ def _taken(
 def _scanned(
     dataset: lance.LanceDataset, columns: list[str], fragment: Any, addresses: NDArray[np.uint64]
 ) -> Iterator[pa.Table]:
-    scanner = dataset.scanner(
-        columns=columns, with_row_address=True, fragments=[fragment], scan_in_order=True, batch_size=BATCH_ROWS,
-        batch_readahead=2,
-    )  # fmt: skip
-    for batch in scanner.to_batches():
+    for batch in in_windows(dataset, columns, fragment=fragment, addresses=True, batch=BATCH_ROWS):
         mask = np.isin(batch["_rowaddr"].to_numpy(), addresses, assume_unique=True)
         if mask.any():
             yield pa.Table.from_batches([batch.filter(pa.array(mask))])

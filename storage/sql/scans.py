@@ -12,10 +12,9 @@ import pyarrow.dataset as pds
 from lance.dataset import ScannerBuilder
 
 from storage.sql.words import CODED, PLAIN, REFUSALS, Part, Words, spelled
-from storage.streams import Stream, in_words
+from storage.streams import Stream, batch_rows, in_words, width
 
 COUNTED = "__rows"  # a column that costs nothing: what the engine asks for where it only counts
-BATCH_BYTES = 2 << 20  # more, and its memory is new to the processor every time
 FILTERED_BYTES = 32 << 20  # of what a filter is put to, few of which come back
 COUNT_BATCH = 122_880  # rows; the engine's own row group, so that threads share the work
 _COUNT_TYPE = pa.bool_()
@@ -65,7 +64,6 @@ class Scan(pds.Dataset):
         read: Where to note what was asked.
         dry: Note it and give no rows.
         words: How its texts lie: what has few words is given as numbers and a dictionary.
-        paced: Read no further ahead than a batch, for who takes its time; Lance would by up to 2 GB.
     """
 
     def __init__(
@@ -76,10 +74,8 @@ class Scan(pds.Dataset):
         *,
         dry: bool = False,
         words: Words = PLAIN,
-        paced: bool = False,
     ) -> None:
         self._rows = rows
-        self._paced = paced
         self._dry = dry
         self._read = read
         self._words = words
@@ -154,8 +150,6 @@ class Scan(pds.Dataset):
         assert rows is not None
         schema = pa.schema([self._schema.field(name) for name in names])
         scan = ScannerBuilder(self._rows).columns(names)
-        if self._paced:
-            scan = scan.batch_readahead(1).fragment_readahead(1)
         if part.fragments is not None:
             its = set(part.fragments)
             scan = scan.with_fragments([each for each in rows.get_fragments() if each.fragment_id in its])
@@ -215,11 +209,6 @@ def readable(schema: pa.Schema) -> list[str]:
     return [field.name for field in schema if not _unreadable(field)]
 
 
-def batch_rows(schema: pa.Schema, most: int = BATCH_BYTES) -> int:
-    """Return how many rows are read at once, by how wide they are."""
-    return max(64, min(32_768, most // max(1, sum(width(field.type) for field in schema))))
-
-
 def looked_up(
     dataset: lance.LanceDataset, wanted: Mapping[str, pa.Array], columns: Sequence[str], read: Read
 ) -> pa.Table:
@@ -241,24 +230,6 @@ def looked_up(
     read.filters = [f"{name} IN ({len(values)} ids)" for name, values in wanted.items()]
     read.rows = found.num_rows
     return found
-
-
-def width(kind: pa.DataType) -> int:
-    """Guess the bytes of one value."""
-    if pa.types.is_fixed_size_list(kind):
-        return kind.list_size * width(kind.value_type)
-    if pa.types.is_fixed_size_binary(kind):
-        return kind.byte_width
-    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-        return 8192
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        return 4 * width(kind.value_type)
-    if pa.types.is_boolean(kind):
-        return 1
-    try:
-        return max(1, kind.bit_width // 8)
-    except ValueError:
-        return 64
 
 
 def _narrow(kind: pa.DataType) -> bool:

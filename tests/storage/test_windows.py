@@ -1,4 +1,4 @@
-"""A table read in windows, or at the engine's pace, gives the engine what the table gives."""
+"""A table read in windows gives the engine what the table gives."""
 
 import duckdb
 import lance
@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from storage.streams import Paced
-from storage.windows import Windowed
+from storage.streams import passing
+from storage.windows import Windowed, addressed, in_windows
 
 
 @pytest.fixture(params=range(3))
@@ -41,6 +41,70 @@ def test_a_query_finds_the_same(table, size, query, tmp_path):
     with duckdb.connect() as con:
         con.register("t", table)
         wanted = con.execute(query).fetchall()
-        for read in (Windowed(stored, size), Paced(stored)):
-            con.register("t", read)
-            assert con.execute(query).fetchall() == wanted
+        con.register("t", Windowed(stored, size=size))
+        assert con.execute(query).fetchall() == wanted
+
+
+@pytest.fixture
+def wide(tmp_path):
+    """Rows with pixels and vectors in several files, of which some are deleted, and the rows that are left."""
+    draw = np.random.default_rng(0)
+    vectors = draw.random((100, 512)).astype(np.float32)
+    table = pa.table(
+        {
+            "id": [f"{n:03}" for n in range(100)],
+            "pixels": [bytes([n]) * n for n in range(100)],
+            "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), 512),
+            "group": np.arange(100) // 10,
+        }
+    )
+    stored = lance.write_dataset(table, str(tmp_path / "wide.lance"), max_rows_per_file=30)
+    stored.delete("group = 3 OR id LIKE '%7'")
+    return stored, stored.to_table()
+
+
+@pytest.mark.parametrize("size", [None, 1, 8, 1000])
+def test_wide_rows_are_found_by_a_filter_and_not_read_where_none_passes(wide, size, monkeypatch):
+    stored, left = wide
+    with duckdb.connect() as con:
+        con.register("t", left)
+        query = 'SELECT id, pixels, vector FROM t WHERE "group" = 5 ORDER BY id'
+        wanted = con.execute(query).fetchall()
+        assert len(wanted) == 9
+        read = []
+        monkeypatch.setattr(
+            "storage.windows.passing",
+            lambda batches, *asked: read.extend(batches) or passing(batches, *asked),
+        )
+        con.register("t", Windowed(stored, size=size))
+        assert con.execute(query).fetchall() == wanted
+    with_pixels = sum(len(batch) for batch in read if "pixels" in batch.schema.names)
+    assert with_pixels == {None: len(left), 1: 9, 8: 16, 1000: len(left)}[size]
+
+
+@pytest.mark.parametrize("size", [None, 1, 8, 1000])
+def test_rows_come_in_their_order_with_their_addresses(wide, size):
+    stored, left = wide
+    wanted = stored.scanner(columns=["id", "pixels"], with_row_address=True, scan_in_order=True).to_table()
+    found = pa.Table.from_batches(in_windows(stored, ["id", "pixels"], addresses=True, size=size))
+    assert found.to_pylist() == wanted.to_pylist()
+    assert found["id"].to_pylist() == left["id"].to_pylist()
+    assert addressed(stored, ["id"]).read_all().to_pylist() == wanted.drop_columns("pixels").to_pylist()
+    for fragment in stored.get_fragments():
+        of_it = in_windows(stored, ["id"], fragment=fragment, addresses=True, size=size, batch=4)
+        ids = [one for batch in of_it for one in batch["id"].to_pylist()]
+        addresses = wanted["_rowaddr"].to_numpy() >> 32
+        assert ids == left["id"].filter(pa.array(addresses == fragment.fragment_id)).to_pylist()
+
+
+def test_columns_that_are_not_shown_cannot_be_asked_for(wide):
+    with duckdb.connect() as con:
+        con.register("t", Windowed(wide[0], ["id", "group"]))
+        assert con.execute("SELECT * FROM t LIMIT 0").fetchall() == []
+        assert [name for name, *_ in con.execute("DESCRIBE t").fetchall()] == ["id", "group"]
+
+
+def test_an_empty_table_has_no_windows(tmp_path):
+    stored = lance.write_dataset(pa.table({"id": pa.array([], pa.string())}), str(tmp_path / "none.lance"))
+    assert list(in_windows(stored, ["id"])) == []
+    assert addressed(stored, ["id"]).read_all().num_rows == 0
