@@ -1,16 +1,17 @@
 """One DuckDB for what a flow joins: little memory, and a folder for what does not fit in."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 import psutil
 
 from storage.scratch import scratch
 
+T = TypeVar("T")
 _log = logging.getLogger("xmodal.joins")
 MEMORY = "256MB"
 # Of a flow that sorts in parts: what a statement of one narrow join needs, and what one of several does.
@@ -77,15 +78,28 @@ def expect(rows: int, *, several: bool = False) -> None:
     _raise_to((SEVERAL_MB if several else LITTLE_MB) * max(1, rows / LITTLE_ROWS) ** MORE_ROWS_POWER)
 
 
-def is_enough(error: Exception) -> bool:
-    """Whether a statement failed for another reason than a limit that is ours to raise; if not, the limit is doubled."""
-    little = _LITTLE.get()
-    is_memory = isinstance(error, duckdb.OutOfMemoryException) or "Out of Memory Error" in str(error)
-    if little is None or not is_memory or little[0] > psutil.virtual_memory().total / 1e6 / 8:
-        return True
-    _log.warning("Joins get twice as much memory, %.0f MB: %s", 2 * little[0], str(error).splitlines()[0])
-    _raise_to(2 * little[0])
-    return False
+def with_enough(make: Callable[[], T]) -> T:
+    """Return what is made from the start by a statement, with as much memory as it takes, where the limit is ours to raise."""
+    while True:
+        try:
+            return make()
+        except (duckdb.Error, OSError) as error:  # what a reader of Arrow's says, is an OSError
+            little = _LITTLE.get()
+            if (
+                little is None
+                or not lacks_memory(error)
+                or little[0] > psutil.virtual_memory().total / 1e6 / 8
+            ):
+                raise
+            _log.warning(
+                "Joins get twice as much memory, %.0f MB: %s", 2 * little[0], str(error).splitlines()[0]
+            )
+            _raise_to(2 * little[0])
+
+
+def lacks_memory(error: Exception) -> bool:
+    """Whether a statement failed for lack of memory."""
+    return isinstance(error, duckdb.OutOfMemoryException) or "Out of Memory Error" in str(error)
 
 
 def _raise_to(limit_mb: float) -> None:

@@ -44,6 +44,7 @@ from storage.places import Place
 from storage.remembered import Remembered, files_of
 from storage.upserts import compared, only, without
 from storage.versions import Snapshot
+from storage.windows import in_windows
 
 if TYPE_CHECKING:
     from storage.sql import Result
@@ -534,7 +535,7 @@ class Writer:
             dataset = lance.dataset(
                 self.lake._table_uri(table), version=tables[table], storage_options=self.lake._options
             )
-            digests[table] = rows.table_digest(dataset.to_batches(columns=["row_digest"]))
+            digests[table] = rows.table_digest(in_windows(dataset, ["row_digest"]))
             counts[table] = dataset.count_rows()
             late = (
                 self._held is not None and table in self._adopted

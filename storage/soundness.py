@@ -11,6 +11,7 @@ from schemas.tables import CONTENT, EMBEDDINGS_PREFIX, LOGS, TableSpec, embeddin
 from storage import panics, rows
 from storage.lake import Lake
 from storage.versions import Snapshot
+from storage.windows import in_windows
 
 _TRIES = 8  # manifests of a table that may be damaged at once
 
@@ -122,7 +123,7 @@ def _wrong(lake: Lake, snapshot: Snapshot, table: str, version: int, deep: bool)
 
 def _differs(dataset: lance.LanceDataset, snapshot: Snapshot, table: str, deep: bool) -> str:
     """Say how rows differ from those on record; "" if they do not."""
-    digest = rows.table_digest(dataset.to_batches(columns=["row_digest"]))
+    digest = rows.table_digest(in_windows(dataset, ["row_digest"]))
     if (count := dataset.count_rows()) != snapshot.row_counts[table]:
         return f"it has {count} rows, {snapshot.row_counts[table]} are on record"
     if digest != snapshot.digests[table]:
@@ -159,7 +160,7 @@ def _spec(table: str, dataset: lance.LanceDataset) -> TableSpec | None:
 
 
 def _digested(dataset: lance.LanceDataset, spec: TableSpec) -> Iterator[pa.RecordBatch]:
-    for batch in dataset.to_batches(columns=spec.schema.names, batch_size=2048):
+    for batch in in_windows(dataset, spec.schema.names, batch=2048):
         yield from rows.with_digest(pa.Table.from_batches([batch]), spec).to_batches()
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import duckdb
 import lance
 import numpy as np
 import pyarrow as pa
@@ -11,11 +12,12 @@ from numpy.typing import NDArray
 
 from schemas.errors import LakeError
 from schemas.tables import TableSpec
-from storage.database import as_written, cursor
+from storage.database import as_written, cursor, lacks_memory
 from storage.streams import numbered
 from storage.windows import addressed
 
-COMPARED_ROWS = 1 << 13  # keys of a table at once
+COMPARED_ROWS = 1 << 13  # that differ, at once
+MOST_PARTS = 64  # that keys are compared in: each reads all of them
 WRITTEN_ROWS = 1 << 11  # that are looked at at once: they may hold pixels or vectors
 DELETED_ROWS = 1 << 15  # at once: a version each
 
@@ -43,7 +45,7 @@ def compared(
     repeats: bool = False,
     equal: bool = False,
 ) -> Compared:
-    """Compare keys and digests within the `database` around, which spills.
+    """Compare keys and digests within the `database` around, which spills; what it cannot hold even so, in parts.
 
     Args:
         spec: The table's.
@@ -55,40 +57,54 @@ def compared(
     Raises:
         LakeError: A key stands twice, and may not.
     """
+    parts = 1
+    while True:
+        try:
+            return _compared(spec, staged, base, parts, repeats=repeats, equal=equal)
+        except (duckdb.Error, OSError) as error:
+            if parts == MOST_PARTS or not lacks_memory(error):
+                raise
+            parts *= 2
+
+
+def _compared(
+    spec: TableSpec, staged: pds.Dataset, base: lance.LanceDataset, parts: int, *, repeats: bool, equal: bool
+) -> Compared:
     count, key = staged.count_rows(), spec.key
     columns = [key, "row_digest"]
     is_wanted, replaced = np.zeros(count, bool), [np.zeros(0, np.uint64)]
-    both = (  # the smaller side is held
-        f"theirs t RIGHT JOIN ours o ON t.{key} = o.{key}"
-        if count < base.count_rows()
-        else f"ours o LEFT JOIN theirs t ON t.{key} = o.{key}"
-    )
+    is_first, is_smaller = np.ones(count, bool), count < base.count_rows()  # the smaller side is held
     with cursor() as con, as_written(con):
-        con.register("ours", numbered(staged, columns))
-        con.execute(
-            f"CREATE TEMP TABLE twice AS SELECT {key}, min(place) AS first FROM ours GROUP BY 1 HAVING count(*) > 1"
-        )
-        repeated = con.execute(f"SELECT {key} FROM twice LIMIT 1").fetchall()
-        if repeated and not repeats:
-            raise LakeError(f"{spec.name}: the key {repeated[0][0]} stands twice among the staged rows")
-        is_first = np.ones(count, bool)
-        if repeated:
-            con.register("ours", numbered(staged, columns))
-            later = con.execute(
-                f"SELECT o.place FROM ours o JOIN twice t ON t.{key} = o.{key} WHERE o.place > t.first"
+        for part in range(parts):
+            ours, theirs = (
+                f"(SELECT * FROM {name} WHERE hash({key}) % {parts} = {part})" for name in ("ours", "theirs")
             )
-            is_first[later.fetchnumpy()["place"]] = False
-        con.register("ours", numbered(staged, columns))
-        con.register("theirs", addressed(base, columns))
-        differ = con.sql(
-            f"SELECT o.place, t._rowaddr AS address FROM {both} "
-            f"WHERE {equal} OR t.{key} IS NULL OR t.row_digest <> o.row_digest"
-        ).to_arrow_reader(COMPARED_ROWS)
-        for batch in differ:
-            places = batch["place"].to_numpy()
-            is_wanted[places] = is_first[places]
-            there = batch["address"].filter(pa.array(is_first[places])).drop_null()
-            replaced.append(there.to_numpy(zero_copy_only=False))
+            con.register("ours", numbered(staged, columns))
+            con.execute(
+                f"CREATE OR REPLACE TEMP TABLE twice AS SELECT {key}, min(place) AS first FROM {ours} GROUP BY 1 "
+                "HAVING count(*) > 1"
+            )
+            repeated = con.execute(f"SELECT {key} FROM twice LIMIT 1").fetchall()
+            if repeated and not repeats:
+                raise LakeError(f"{spec.name}: the key {repeated[0][0]} stands twice among the staged rows")
+            if repeated:
+                con.register("ours", numbered(staged, columns))
+                later = con.execute(
+                    f"SELECT o.place FROM ours o JOIN twice t ON t.{key} = o.{key} WHERE o.place > t.first"
+                )
+                is_first[later.fetchnumpy()["place"]] = False
+            con.register("ours", numbered(staged, columns))
+            con.register("theirs", addressed(base, columns))
+            both = f"{theirs} t RIGHT JOIN {ours} o" if is_smaller else f"{ours} o LEFT JOIN {theirs} t"
+            differ = con.sql(
+                f"SELECT o.place, t._rowaddr AS address FROM {both} ON t.{key} = o.{key} "
+                f"WHERE {equal} OR t.{key} IS NULL OR t.row_digest <> o.row_digest"
+            ).to_arrow_reader(COMPARED_ROWS)
+            for batch in differ:
+                places = batch["place"].to_numpy()
+                is_wanted[places] = is_first[places]
+                there = batch["address"].filter(pa.array(is_first[places])).drop_null()
+                replaced.append(there.to_numpy(zero_copy_only=False))
     return Compared(is_wanted, np.concatenate(replaced), count - int(is_first.sum()))
 
 
@@ -113,7 +129,8 @@ def without(
 ) -> Iterator[lance.LanceDataset]:
     """Delete the rows at some addresses, a part at a time, and yield the version that each part leaves.
 
-    No other row moves. A version is to be looked at before the next one is asked for: another writer's may lie between.
+    Files of which no row is left go first, in one part. No other row moves. A version is to be looked at before the next one
+    is asked for: another writer's may lie between.
     Lance keeps the condition of a `delete` in every manifest, where the addresses would stay; so it is not told one.
 
     Args:
@@ -125,15 +142,16 @@ def without(
         CommitConflictError: Another writer has deleted rows of the same files, or moved them.
     """
     ordered = np.sort(addresses)  # so that a part touches few files
-    for start in range(0, len(ordered), DELETED_ROWS):
-        part = ordered[start : start + DELETED_ROWS]
+    fragments, counts = np.unique(ordered >> np.uint64(32), return_counts=True)
+    is_whole = counts == [_fragment(dataset, number).count_rows() for number in fragments.tolist()]
+    whole, ordered = fragments[is_whole].tolist(), ordered[~np.repeat(is_whole, counts)]
+    parts = [ordered[start : start + DELETED_ROWS] for start in range(0, len(ordered), DELETED_ROWS)]
+    for part in [ordered[:0]] * bool(whole) + parts:
         fragments = part >> np.uint64(32)
-        left, gone = [], []
+        left, gone = [], [] if len(part) else whole
         for number in np.unique(fragments).tolist():
             listed = ", ".join(map(str, part[fragments == number].tolist()))
-            fragment = dataset.get_fragment(number)
-            assert fragment is not None  # of this version, whose addresses they are
-            if (rest := fragment.delete(f"_rowaddr IN ({listed})")) is None:
+            if (rest := _fragment(dataset, number).delete(f"_rowaddr IN ({listed})")) is None:
                 gone.append(number)
             else:
                 left.append(rest)
@@ -142,3 +160,9 @@ def without(
             dataset.uri, deletion, read_version=dataset.version, storage_options=options
         )
         yield dataset
+
+
+def _fragment(dataset: lance.LanceDataset, number: int) -> lance.LanceFragment:
+    fragment = dataset.get_fragment(number)
+    assert fragment is not None  # of this version, whose addresses they are
+    return fragment

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, count, islice
 from tempfile import NamedTemporaryFile
-from typing import Any, TypeVar
+from typing import Any
 
 import duckdb
 import lance
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from schemas.tables import TableSpec
 from storage import rows
-from storage.database import as_written, cursor, database, is_enough
+from storage.database import as_written, cursor, database, with_enough
 from storage.lake import Lake
 from storage.staging import Staging
 from storage.streams import Held, Made, numbered
@@ -34,7 +34,6 @@ SPARSE = 32  # one row wanted in so many: they are read one by one
 
 __all__ = ["BATCH_ROWS", "KEY_ROWS", "Workbench", "database", "mapped", "sized", "values", "workbench"]
 
-T = TypeVar("T")
 _NAME = r"[a-z][a-z0-9_]*"
 _COUNT = count()  # of names for what is being sorted
 
@@ -211,7 +210,7 @@ class Workbench:
             reader = self.batches(sql, params, size=KEY_ROWS)
             return mapped(reader, reader.schema)
 
-        return _with_enough(made)
+        return with_enough(made)
 
     def stage(self, sql: str, *parts: str, schema: pa.Schema | None = None) -> str:
         """Write a query's rows, without pixels or vectors, to a staged file, streaming, and return its path."""
@@ -233,7 +232,7 @@ class Workbench:
                 *parts,
             )
 
-        return _with_enough(staged)
+        return with_enough(staged)
 
     def stage_rows(self, sql: str, spec: TableSpec, *parts: str) -> str:
         """Write a query's rows as rows of a content table, digest included, and return the file's path."""
@@ -242,7 +241,7 @@ class Workbench:
             tables = (pa.Table.from_batches([batch]) for batch in self.batches(sql) if len(batch))
             return self.stage_tables(tables, spec, *parts)
 
-        return _with_enough(staged)
+        return with_enough(staged)
 
     def stage_tables(self, tables: Iterable[pa.Table], spec: TableSpec, *parts: str) -> str:
         """Write tables, one after another, as rows of a content table, digest included, and return the file's path."""
@@ -278,16 +277,6 @@ def workbench(lake: Lake, base: Snapshot | None, staging: Staging) -> Iterator[W
     """
     with cursor() as con:
         yield Workbench(lake, base, staging, con)
-
-
-def _with_enough(make: Callable[[], T]) -> T:
-    """Return what a statement makes from the start, with as much memory as it takes."""
-    while True:
-        try:
-            return make()
-        except (duckdb.Error, OSError) as error:  # what a reader of Arrow's says, is an OSError
-            if is_enough(error):
-                raise
 
 
 def _of_snapshot(lake: Lake, base: Snapshot | None, spec: TableSpec) -> pds.Dataset:

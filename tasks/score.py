@@ -15,6 +15,7 @@ from schemas.batch import PairBatch
 from schemas.digests import key_of
 from schemas.errors import DataError
 from schemas.tables import SCORES, embeddings
+from storage.database import with_enough
 from storage.workbench import Workbench, mapped, values
 from tasks.catalog import build, method_digest
 from tasks.decide import Judged, decided_bench
@@ -222,19 +223,23 @@ def _numbered(rows: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.
 
 def _mapped(bench: Workbench, view: str, key_column: str, count: int, path: Path) -> np.ndarray:
     """Write a side's vectors to a file, each at its pair's place, and return them mapped. (N, D), float32."""
-    file: np.ndarray | None = None
     sql = (
         f"SELECT p.place, v.vector FROM {view} v "
         f"JOIN (SELECT place, {key_column} FROM aligned) p ON v.item_id = p.{key_column}"
     )
-    with bench.as_written():
+
+    def written() -> np.ndarray:
+        file: np.ndarray | None = None
         for batch in bench.batches(sql, size=CHUNK):
             if len(batch):
                 rows = matrix(pa.chunked_array([batch["vector"]]))
                 if file is None:
                     file = np.memmap(path, np.float32, "w+", shape=(count, rows.shape[1]))
                 file[batch["place"].to_numpy()] = rows
-    return np.empty((0, 1), np.float32) if file is None else file
+        return np.empty((0, 1), np.float32) if file is None else file
+
+    with bench.as_written():
+        return with_enough(written)
 
 
 def _batch(rows_of: pa.Table) -> PairBatch:

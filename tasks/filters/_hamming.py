@@ -3,17 +3,19 @@
 from collections.abc import Iterator
 from itertools import combinations
 from math import comb
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Hashes = NDArray[np.uint64]
-Rows = NDArray[np.int64]
+Rows = NDArray[np.signedinteger[Any]]
 
 BITS = 64
 MAX_DISTANCE = 16
 _LEAF = 128  # below this, all pairs are quicker than an index
-_CANDIDATES = 1 << 20  # compared at once: 24 MiB
+_CANDIDATES = 1 << 18  # compared at once: 12 MiB
+_QUERIES = 1 << 17  # looked up at once
 
 
 def representatives(hashes: Hashes, max_distance: int) -> Rows:
@@ -26,8 +28,7 @@ def representatives(hashes: Hashes, max_distance: int) -> Rows:
     Flat pictures have hashes with (nearly) all bits equal, which say little: a hash with at most
     max(3, max_distance) bits set, or unset, only matches its equals.
 
-    How: equal hashes are merged; then, half by half, the later rows are looked up among the representatives
-        of
+    How: equal hashes are merged; then, half by half, the later rows are looked up among the representatives of
     the earlier ones. The bits are cut into max_distance + r bands; two hashes that near agree in r of them
     (pigeonhole), so only rows equal there are compared; r is chosen by the number of rows and by how much their
     bits vary. O(n log² n) plus the candidates compared, which is near linear where the bits vary each by itself,
@@ -47,22 +48,32 @@ def representatives(hashes: Hashes, max_distance: int) -> Rows:
         raise ValueError(f"hashes must be (N,) uint64, found {hashes.shape} {hashes.dtype}")
     if not 0 <= max_distance <= MAX_DISTANCE:
         raise ValueError(f"max_distance must be in 0-{MAX_DISTANCE}, found {max_distance}")
+    number = _number(len(hashes))
     _, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
-    stands_for = first.astype(np.int64)[inverse]  # (N,) earliest equal row
+    stands_for = first.astype(number)[inverse]  # (N,) earliest equal row
+    del inverse
 
-    bits = np.bitwise_count(hashes[first]).astype(np.int64)
+    bits = np.bitwise_count(hashes[first])
     telling = np.minimum(bits, BITS - bits) > max(3, max_distance)
-    distinct = np.sort(first[telling]).astype(np.int64)  # in order of priority
-    joined = np.arange(len(hashes), dtype=np.int64)
+    distinct = np.sort(first[telling]).astype(number)  # in order of priority
+    del first, bits, telling
     if max_distance and len(distinct):
+        joined = np.arange(len(hashes), dtype=number)
         joined[distinct] = distinct[_greedy(hashes[distinct], max_distance)]
-    return joined[stands_for]
+        stands_for = joined[stands_for]
+    return stands_for.astype(np.int64)
+
+
+def _number(count: int) -> type[np.signedinteger[Any]]:
+    """Return the narrowest type of this many row numbers."""
+    return np.int32 if count < 1 << 31 else np.int64
 
 
 def _greedy(hashes: Hashes, max_distance: int) -> Rows:
     """Return the representative of each of (M,) distinct hashes, in order, as indices into them."""
-    found = np.full(len(hashes), -1, dtype=np.int64)
-    _settle(np.arange(len(hashes), dtype=np.int64), hashes, max_distance, found)
+    number = _number(len(hashes))
+    found = np.full(len(hashes), -1, dtype=number)
+    _settle(np.arange(len(hashes), dtype=number), hashes, max_distance, found)
     return found
 
 
@@ -87,20 +98,36 @@ def _first_within(queries: Hashes, gallery: Hashes, max_distance: int) -> Rows:
     """Return for each of (Q,) queries the first of (G,) gallery hashes within reach, or G."""
     first = np.full(len(queries), len(gallery), dtype=np.int64)
     for mask in _masks(max_distance, len(gallery), _entropy(gallery)):
-        order = np.argsort(gallery & mask, kind="stable")
-        keys = (gallery & mask)[order]
-        start = np.searchsorted(keys, queries & mask, side="left")
-        count = np.searchsorted(keys, queries & mask, side="right") - start
-        asked = np.flatnonzero(count)
-        for rows in _chunks(asked, count[asked]):
-            counts = count[rows]
-            begin = np.cumsum(counts) - counts
-            position = np.arange(counts.sum()) + np.repeat(start[rows] - begin, counts)
-            candidate = order[position]
-            far = np.bitwise_count(gallery[candidate] ^ np.repeat(queries[rows], counts)) > max_distance
-            candidate[far] = len(gallery)
-            first[rows] = np.minimum(first[rows], np.minimum.reduceat(candidate, begin))
+        keys = gallery & mask
+        order = np.argsort(keys, kind="stable")
+        keys = keys[order]
+        for at in range(0, len(queries), _QUERIES):
+            part = slice(at, at + _QUERIES)
+            _look_up(queries[part], mask, keys, order, gallery, max_distance, first[part])
     return first
+
+
+def _look_up(
+    queries: Hashes,
+    mask: np.uint64,
+    keys: Hashes,
+    order: Rows,
+    gallery: Hashes,
+    max_distance: int,
+    first: Rows,
+) -> None:
+    """Lower `first` to the first gallery hash within reach among those that equal a query under a mask."""
+    start = np.searchsorted(keys, queries & mask, side="left")
+    count = np.searchsorted(keys, queries & mask, side="right") - start
+    asked = np.flatnonzero(count)
+    for rows in _chunks(asked, count[asked]):
+        counts = count[rows]
+        begin = np.cumsum(counts) - counts
+        position = np.arange(counts.sum()) + np.repeat(start[rows] - begin, counts)
+        candidate = order[position]
+        far = np.bitwise_count(gallery[candidate] ^ np.repeat(queries[rows], counts)) > max_distance
+        candidate[far] = len(gallery)
+        first[rows] = np.minimum(first[rows], np.minimum.reduceat(candidate, begin))
 
 
 def _chunks(rows: Rows, counts: Rows) -> Iterator[Rows]:

@@ -22,6 +22,7 @@ from storage.database import database
 from storage.lake import Diff, Lake, UpsertCount
 from storage.rows import table_digest
 from storage.staging import Staging
+from storage.upserts import without
 from tests.storage.conftest import commit, text_rows, texts_of, upsert
 
 REPOSITORY = Path(__file__).parents[2]
@@ -138,6 +139,21 @@ def test_rows_replaced_again_and_again_end_as_a_dictionary_does(lake, monkeypatc
         wanted |= some
         assert texts_of(lake) == wanted
         assert len(lake.read("texts")) == len(wanted)
+
+
+def test_files_that_lose_every_row_go_in_one_version_and_others_a_part_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr("storage.upserts.DELETED_ROWS", 4)
+    rows = pa.table({"n": np.arange(50)})
+    table = lance.write_dataset(rows, str(tmp_path / "t.lance"), max_rows_per_file=10)
+    table.delete("n = 12")  # of a file whose other rows go
+    gone = {*range(10), *range(10, 20), 23, *range(31, 40)}
+    placed = table.scanner(with_row_address=True).to_table()
+    addresses = placed.filter(pa.array([n in gone for n in placed["n"].to_pylist()]))["_rowaddr"].to_numpy()
+    left = [after.to_table()["n"].to_pylist() for after in without(table, addresses)]
+    assert left[0] == list(range(20, 50))
+    assert [len(each) for each in left] == [30, 26, 22, 20]  # ten rows of two files, four at a time
+    assert left[-1] == [n for n in range(50) if n not in gone]
+    assert [len(after.to_table()) for after in without(table, addresses[:0])] == []
 
 
 def test_of_rows_that_may_repeat_a_key_the_first_counts(lake):
