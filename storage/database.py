@@ -2,8 +2,9 @@
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import duckdb
@@ -14,10 +15,10 @@ from storage.scratch import scratch
 T = TypeVar("T")
 _log = logging.getLogger("xmodal.joins")
 MEMORY = "256MB"
-# Of a flow that sorts in parts: what a statement of one narrow join needs, and what one of several does.
-LITTLE_MB = 64
-SEVERAL_MB = 96
-LITTLE_ROWS = 1_300_000  # that they are enough for
+# Of a flow that sorts in parts and joins two tables a statement: enough for nearly all of them, up to so many rows.
+LITTLE_MB = 32
+LITTLE_ROWS = 1_300_000
+MUCH_ROWS = 100_000  # with fewer, what joins hold is not worth a millisecond a statement
 # What a join must hold at least grows with its rows: 64 MB at 1.3 million keys, between 128 and 256 at thirteen.
 MORE_ROWS_POWER = 0.5
 # What a query held goes back to the system when it is done, not at some later query: the engine's allocator keeps it.
@@ -28,9 +29,15 @@ GIVING_BACK = {
 }
 
 _DATABASE: ContextVar[Sequence[duckdb.DuckDBPyConnection]] = ContextVar("database", default=())
-_LITTLE: ContextVar[list[float] | None] = ContextVar(
-    "little", default=None
-)  # MB, where the limit is ours to raise
+_LITTLE: ContextVar["_Little | None"] = ContextVar("little", default=None)  # where the limit is ours to raise
+
+
+@dataclass
+class _Little:
+    """What a `database` of little memory may hold at present, and whether there is much to join."""
+
+    limit_mb: float
+    is_much: bool = False
 
 
 @contextmanager
@@ -59,7 +66,7 @@ def database(memory: str = MEMORY, *, little: bool = False) -> Iterator[None]:
         with duckdb.connect(config=config) as con:
             con.execute("SET enable_external_access = false")  # last: it also freezes temp_directory
             shared = [con]
-            token, was_little = _DATABASE.set(shared), _LITTLE.set([LITTLE_MB] if little else None)
+            token, was_little = _DATABASE.set(shared), _LITTLE.set(_Little(LITTLE_MB) if little else None)
             try:
                 yield
             finally:
@@ -68,33 +75,40 @@ def database(memory: str = MEMORY, *, little: bool = False) -> Iterator[None]:
                 shared.clear()  # a task's copy of the context lives on: it shall not hold the connection
 
 
-def expect(rows: int, *, several: bool = False) -> None:
+def expect(rows: int) -> None:
     """Let joins hold what they must, where the limit of the `database` around is a little one.
 
     Args:
         rows: Of the largest tables.
-        several: Whether a statement makes several joins, from now on.
     """
-    _raise_to((SEVERAL_MB if several else LITTLE_MB) * max(1, rows / LITTLE_ROWS) ** MORE_ROWS_POWER)
+    if (little := _LITTLE.get()) is not None:
+        little.is_much = little.is_much or rows > MUCH_ROWS
+        least = LITTLE_MB * max(1, rows / LITTLE_ROWS) ** MORE_ROWS_POWER
+        if least > little.limit_mb:
+            _set_limit(little, least)
 
 
 def with_enough(make: Callable[[], T]) -> T:
-    """Return what is made from the start by a statement, with as much memory as it takes, where the limit is ours to raise."""
-    while True:
-        try:
-            return make()
-        except (duckdb.Error, OSError) as error:  # what a reader of Arrow's says, is an OSError
-            little = _LITTLE.get()
-            if (
-                little is None
-                or not lacks_memory(error)
-                or little[0] > psutil.virtual_memory().total / 1e6 / 8
-            ):
-                raise
-            _log.warning(
-                "Joins get twice as much memory, %.0f MB: %s", 2 * little[0], str(error).splitlines()[0]
-            )
-            _raise_to(2 * little[0])
+    """Return what is made from the start by a statement, with as much memory as it takes, where the limit is ours to raise.
+
+    What it lacks is known within a second; few statements need more than most.
+    """
+    little = _LITTLE.get()
+    if little is None:
+        return make()
+    before, most = little.limit_mb, psutil.virtual_memory().total / 1e6 / 8
+    try:
+        while True:
+            try:
+                return make()
+            except (duckdb.Error, OSError) as error:  # what a reader of Arrow's says, is an OSError
+                if not lacks_memory(error) or little.limit_mb > most:
+                    raise
+                more = 2 * little.limit_mb
+                _log.info("A join gets twice as much memory, %.0f MB: %s", more, str(error).splitlines()[0])
+                _set_limit(little, more)
+    finally:
+        _give_back(little, before)
 
 
 def lacks_memory(error: Exception) -> bool:
@@ -102,12 +116,18 @@ def lacks_memory(error: Exception) -> bool:
     return isinstance(error, duckdb.OutOfMemoryException) or "Out of Memory Error" in str(error)
 
 
-def _raise_to(limit_mb: float) -> None:
-    little = _LITTLE.get()
-    if little is not None and limit_mb > little[0]:
-        with _DATABASE.get()[0].cursor() as con:
-            con.execute(f"SET GLOBAL memory_limit = '{limit_mb:.0f}MB'")
-        little[0] = limit_mb
+def _give_back(little: _Little, limit_mb: float) -> None:
+    """Go back to a limit, and have what joins held go back to the system: the engine keeps up to 75 MB and more of it."""
+    if little.is_much or limit_mb < little.limit_mb:
+        with suppress(duckdb.OutOfMemoryException):  # a result that is still being read holds more
+            _set_limit(little, limit_mb)
+
+
+def _set_limit(little: _Little, limit_mb: float) -> None:
+    """Set what joins may hold; it also empties what the engine's allocator keeps, in some ten milliseconds."""
+    with _DATABASE.get()[0].cursor() as con:
+        con.execute(f"SET GLOBAL memory_limit = '{limit_mb:.0f}MB'")
+    little.limit_mb = limit_mb
 
 
 @contextmanager
@@ -119,6 +139,9 @@ def cursor() -> Iterator[duckdb.DuckDBPyConnection]:
         con = stack.enter_context(_DATABASE.get()[0].cursor())
         con.execute("SET TimeZone = 'UTC'")
         yield con
+        con.close()  # and what it names
+        if (little := _LITTLE.get()) is not None:
+            _give_back(little, little.limit_mb)
 
 
 @contextmanager

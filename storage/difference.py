@@ -8,6 +8,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import duckdb
@@ -15,7 +16,7 @@ import duckdb
 from schemas.errors import NoSuchTable
 from storage import history
 from storage.causes import TELLING, Cause, cause_of, telling
-from storage.database import MEMORY, cursor, database
+from storage.database import MEMORY, cursor, database, expect, with_enough
 from storage.differing import Differing
 from storage.lake import Lake
 from storage.sides import Setting, Sides
@@ -98,7 +99,7 @@ def difference(
     *,
     tables: Sequence[str] | None = None,
     limit: int = 10,
-    limits: Limits = _LIMITS,
+    limits: Limits | None = None,
 ) -> Difference:
     """Return what differs between two snapshots, and why.
 
@@ -110,7 +111,8 @@ def difference(
         after: The same.
         tables: Which tables; all by default.
         limit: Sample rows of a table at most.
-        limits: Seconds that comparing one table may take, and memory before it spills to disk.
+        limits: Seconds that comparing one table may take, and memory before it spills to disk; by default a quarter of an
+            hour, and as little memory as it takes.
 
     Raises:
         ValueError: `limit` is under 0.
@@ -122,7 +124,9 @@ def difference(
     if limit < 0:
         raise ValueError(f"limit is a number of rows from 0, found {limit}")
     old, new = lake.snapshot(before), lake.snapshot(after)
-    with database(limits.memory), cursor() as con:
+    memory, limits = ("auto", _LIMITS) if limits is None else (limits.memory, limits)
+    with database(memory, little=True), cursor() as con:
+        expect(max(0, *old.row_counts.values(), *new.row_counts.values()))
         return _difference(Sides(Differing(con, lake, old, new), limits), before, after, tables, limit)
 
 
@@ -160,7 +164,7 @@ def thumbnails(lake: Lake, found: Difference) -> dict[str, bytes]:
 def _of_table(sides: Sides, table: str, limit: int) -> TableDifference:
     with WATCHER.watching(sides.con, sides.limits) as watch:
         try:
-            return _compared(sides, table, limit)
+            return with_enough(partial(_compared, sides, table, limit))
         except duckdb.Error as error:
             raise translated(error, watch, sides.limits) from error
 

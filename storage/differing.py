@@ -14,7 +14,7 @@ from storage.lake import Lake
 from storage.sql.changes import compared_columns, objects
 from storage.sql.scans import readable
 from storage.sql.views import literal, quoted
-from storage.streams import Held
+from storage.streams import held
 from storage.versions import Snapshot
 from storage.windows import Windowed
 from storage.workbench import KEY_ROWS, mapped
@@ -48,7 +48,7 @@ class Differing:
     def hold(self, name: str, sql: str) -> None:
         """Keep a query's rows under a name, in a file that is mapped."""
         found = self.con.sql(sql).to_arrow_reader(KEY_ROWS)
-        self.con.register(name, Held(mapped(found, found.schema)))
+        self.con.register(name, held(mapped(found, found.schema)))
 
     def hold_rows(self, table: str, telling: Sequence[str]) -> list[str]:
         """Hold `r`, a row per row that differs, and return its columns: what changed, and what tells why, on both sides.

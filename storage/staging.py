@@ -93,10 +93,10 @@ class Staging:
         Raises:
             FileNotFoundError: One is not there any more.
         """
-        from storage.streams import Files  # brings pandas: half of a worker's start
+        from storage.streams import mapped_files  # brings pandas: half of a worker's start
 
         here = [path if self.place.is_local else self._fetched(path) for path in paths]
-        return Files(here, schema)
+        return mapped_files(here, schema)
 
     def _fetched(self, path: str) -> str:
         """Copy a file to this process's own temporary folder, unless it is there as it is now, and return its path."""

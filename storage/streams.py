@@ -38,14 +38,12 @@ class Batches(pds.Dataset):
     """Rows that can be read again and again, a batch at a time.
 
     Args:
-        schema: Their columns.
+        schema: Columns of theirs.
+        make: Gives them from the first on, as often as it is called.
     """
 
-    def __init__(self, schema: pa.Schema) -> None:
-        self._schema = schema
-
-    def _stored(self) -> Iterator[pa.RecordBatch]:
-        raise NotImplementedError
+    def __init__(self, schema: pa.Schema, make: Callable[[], Iterable[pa.RecordBatch]]) -> None:
+        self._schema, self._make = schema, make
 
     @property
     def schema(self) -> pa.Schema:
@@ -75,7 +73,7 @@ class Batches(pds.Dataset):
 
     def _read(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
         asked = self._asked(names)
-        for stored in self._stored():
+        for stored in self._make():
             batch = stored.select(list(names))
             yield batch if batch.schema.equals(asked) else batch.cast(asked)
 
@@ -89,8 +87,8 @@ class Batches(pds.Dataset):
         yield from passing(held, self._schema, names, wanted)
 
 
-class Files(Batches):
-    """Arrow files as one table, mapped: what is read of them belongs to no process.
+def mapped_files(paths: Sequence[str], schema: pa.Schema) -> Batches:
+    """Return Arrow files as one table, mapped: what is read of them belongs to no process.
 
     Args:
         paths: On local disk, in order.
@@ -99,49 +97,22 @@ class Files(Batches):
     Raises:
         FileNotFoundError: One is not there.
     """
+    for path in paths:
+        os.stat(path)
 
-    def __init__(self, paths: Sequence[str], schema: pa.Schema) -> None:
-        super().__init__(schema)
+    def stored() -> Iterator[pa.RecordBatch]:
         for path in paths:
-            os.stat(path)
-        self._paths = tuple(paths)
-
-    def _stored(self) -> Iterator[pa.RecordBatch]:
-        for path in self._paths:
             with pa.memory_map(path) as source:
                 file = pa.ipc.open_file(source)
                 for number in range(file.num_record_batches):
                     yield file.get_batch(number)
 
-
-class Held(Batches):
-    """A table that is mapped, as the engine is to read it.
-
-    Args:
-        rows: The table.
-    """
-
-    def __init__(self, rows: pa.Table) -> None:
-        super().__init__(rows.schema)
-        self._rows = rows
-
-    def _stored(self) -> Iterator[pa.RecordBatch]:
-        yield from self._rows.to_batches()
+    return Batches(schema, stored)
 
 
-class Made(Batches):
-    """Rows that are made anew each time they are read.
-
-    Args:
-        make: Makes a reader of them.
-    """
-
-    def __init__(self, make: Callable[[], pa.RecordBatchReader]) -> None:
-        super().__init__(make().schema)
-        self._make = make
-
-    def _stored(self) -> Iterator[pa.RecordBatch]:
-        yield from self._make()
+def held(rows: pa.Table) -> Batches:
+    """Return a table that is mapped, as the engine is to read it: batch after batch."""
+    return Batches(rows.schema, rows.to_batches)
 
 
 def numbered(rows: pds.Dataset, columns: Sequence[str]) -> pa.RecordBatchReader:

@@ -21,7 +21,7 @@ from storage import rows
 from storage.database import as_written, cursor, database, with_enough
 from storage.lake import Lake
 from storage.staging import Staging
-from storage.streams import Held, Made, numbered
+from storage.streams import Batches, held, numbered
 from storage.versions import Snapshot
 from storage.windows import Windowed, addressed, in_windows
 
@@ -84,11 +84,11 @@ class Workbench:
 
     def table(self, sql: str, params: Sequence[object] = ()) -> pa.Table:
         """Return a query's rows; for small results."""
-        return self._knowing(sql).sql(sql, params=list(params)).to_arrow_table()
+        return with_enough(lambda: self._knowing(sql).sql(sql, params=list(params)).to_arrow_table())
 
     def rows(self, sql: str, params: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """Return a query's rows as tuples; for small results."""
-        return self.execute(sql, params).fetchall()
+        return with_enough(lambda: self.execute(sql, params).fetchall())
 
     def batches(
         self, sql: str, params: Sequence[object] = (), *, size: int = BATCH_ROWS
@@ -136,7 +136,7 @@ class Workbench:
         if nulls := [one for one in by if rows_of[one].null_count]:
             raise ValueError(f"rows cannot be put in the order of {nulls[0]!r}: it is null in some")
         name, order = f"unordered_{next(_COUNT)}", ", ".join(by)
-        self._con.register(name, Held(rows_of))
+        self._con.register(name, held(rows_of))
         try:
             for wanted, params in _parts(rows_of, by):
                 yield from self.batches(
@@ -163,7 +163,7 @@ class Workbench:
         if self.base is None or spec.name not in self.base.versions:
             return
         dataset = self.lake.dataset(spec.name, self.base)
-        found = self._chosen("addressed", Made(partial(_addressed, dataset, spec, beside)), sql, "_rowaddr")
+        found = self._chosen("addressed", partial(_addressed, dataset, spec, beside), sql, "_rowaddr")
         yield from sized(_beside(dataset, columns, found), size)
 
     def chosen_of_staged(
@@ -179,12 +179,12 @@ class Workbench:
             size: Rows of a table; the last one has fewer.
         """
         files = self.staging.dataset(*self._staged[name])
-        found = self._chosen("numbered", Made(partial(numbered, files, beside)), sql, "place")
+        found = self._chosen("numbered", partial(numbered, files, beside), sql, "place")
         yield from sized(_at_places(files, columns, found), size)
 
-    def _chosen(self, name: str, rows_of: pds.Dataset, sql: str, order: str) -> pa.Table:
+    def _chosen(self, name: str, make: Callable[[], pa.RecordBatchReader], sql: str, order: str) -> pa.Table:
         """Return a query's rows in order, read from what is offered under a name for it alone."""
-        self._con.register(name, rows_of)
+        self._con.register(name, Batches(make().schema, make))
         found = self.ordered(sql, order)
         self._con.unregister(name)
         return mapped(found, found.schema)
@@ -196,7 +196,7 @@ class Workbench:
         """
         if not re.fullmatch(_NAME, name):
             raise ValueError(f"{name!r} cannot name a table of a query")
-        self._con.register(name, Held(self.mapped(sql)))
+        self._con.register(name, held(self.mapped(sql)))
 
     def drop(self, *names: str) -> None:
         """Let go of what was held."""

@@ -136,7 +136,7 @@ class Merged:
 def merge(job: Job, planned: Planned) -> Merged:
     """Stage what is there now: sources, media, texts, pairs and near-duplicate clusters."""
     run = job.run
-    with job.ledger.step("merge") as step, _inspected(run, planned) as bench:
+    with job.ledger.step("merge") as step, _inspected(run, planned) as bench, bench.as_written():
         for name, sql in (("now_sources", _NOW_SOURCES), ("fresh_media", _FRESH_MEDIA)):
             bench.add_staged(name, [bench.stage(sql, "merged", f"{name}.arrow", schema=NOW[name])], NOW[name])
         path = run.staging.write_batches(

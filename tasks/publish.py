@@ -86,7 +86,6 @@ SELECT source_id FROM ({_THINGS}) SEMI JOIN crowded USING (is_text, thing)
 QUALIFY row_number() OVER (PARTITION BY is_text, thing ORDER BY source, locator) > 1
 """
 _OUTCOMES = f"""
-CREATE TEMP VIEW outcomes AS
 SELECT r.source_id, r.source, r.locator, r.fingerprint, r.media_id, r.text_ids, r.status, r.present,
   CASE WHEN NOT r.present THEN 'removed' WHEN r.status = 'quarantined' THEN 'quarantined'
        WHEN d.source_id IS NOT NULL THEN 'merged' WHEN coalesce(m.kept, t.kept, true) THEN 'kept' ELSE 'filtered' END AS outcome,
@@ -126,6 +125,7 @@ _HELD = {
     "pair_state": _PAIR_STATE,
     "crowded": _CROWDED,
     "merged_sources": _MERGED,
+    "outcomes": _OUTCOMES,  # what stands on the right is what was dropped or merged alone
 }
 
 
@@ -139,9 +139,9 @@ def commit(job: Job, decided: Decided, embedded: Embedded | None, writer: Writer
         for spec in SAID:
             bench.add_staged(f"staged_{spec.name}", said.get(spec.name, ()), spec.schema)
         bench.add_staged("staged_verdicts", decided.people, VERDICTS.schema)
-        for name, sql in _HELD.items():
-            bench.hold(name, sql)
-        bench.execute(_OUTCOMES)
+        with bench.as_written():
+            for name, sql in _HELD.items():
+                bench.hold(name, sql)
         tables: list[tuple[TableSpec, tuple[str, ...]]] = [
             (TEXTS, (_FRESH_TEXTS, _CHANGED_TEXTS)), (PAIRS, (_PAIRS,)), (SOURCES, (_SOURCES,)),
             (QUARANTINE, (_QUARANTINE,)),

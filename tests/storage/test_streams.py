@@ -3,7 +3,7 @@ import pyarrow as pa
 import pyarrow.dataset as pds
 import pytest
 
-from storage.streams import Files, Stream
+from storage.streams import Stream, mapped_files
 
 ROWS = pa.table({"n": list(range(20_000)), "word": [f"w{n % 7}" for n in range(20_000)]})
 
@@ -14,7 +14,7 @@ def files(tmp_path):
     for number, path in enumerate(paths):
         with pa.OSFile(path, "wb") as sink, pa.ipc.new_file(sink, ROWS.schema) as writer:
             writer.write_table(ROWS.slice(5000 * number, 5000), max_chunksize=300)
-    return Files(paths, ROWS.schema)
+    return mapped_files(paths, ROWS.schema)
 
 
 def test_a_reader_decides_how_far_is_read():
@@ -35,7 +35,7 @@ def test_files_are_read_in_their_order(files):
     assert pa.Table.from_batches(files.to_batches()) == ROWS
     assert pa.Table.from_batches(files.to_batches(columns=["word"]))["word"] == ROWS["word"]
     assert files.count_rows() == len(ROWS)
-    assert Files([], ROWS.schema).count_rows() == 0
+    assert mapped_files([], ROWS.schema).count_rows() == 0
 
 
 def test_the_engine_filters_files_as_it_filters_a_table(files):
@@ -51,4 +51,4 @@ def test_the_engine_filters_files_as_it_filters_a_table(files):
 
 def test_a_file_that_is_gone_is_missed_at_once(tmp_path):
     with pytest.raises(FileNotFoundError):
-        Files([str(tmp_path / "gone.arrow")], ROWS.schema)
+        mapped_files([str(tmp_path / "gone.arrow")], ROWS.schema)
