@@ -12,6 +12,7 @@ from schemas.recipes import CaptionRecipe, CurationRecipe
 from schemas.settings import DecodeLimits, FetchLimits, Settings
 from storage import lake as lakes
 from storage import running, workbench
+from storage.database import LITTLE_MB
 from storage.lake import Lake, Writer
 from storage.running import Board
 from tasks import publish
@@ -46,7 +47,7 @@ def session(
     """
     settings = Settings()
     opened = lakes.open(lake or settings.lake)
-    joins = workbench.database(settings.join_memory, little=flow == "curate")
+    joins = workbench.database(settings.join_memory, little=LITTLE_MB if flow == "curate" else None)
     with hold.writer(opened) as writer, workers(settings) as pool, joins:
         run = kind(
             run_id=new_run_id(time.time()),

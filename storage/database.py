@@ -19,7 +19,7 @@ MEMORY = "256MB"
 LITTLE_MB = 32
 LITTLE_ROWS = 1_300_000
 MUCH_ROWS = 100_000  # with fewer, what joins hold is not worth a millisecond a statement
-# What a join must hold at least grows with its rows: 64 MB at 1.3 million keys, between 128 and 256 at thirteen.
+# What a join must hold at least grows with its rows: 32 to 64 MB at 1.3 million keys, 128 to 256 at thirteen.
 MORE_ROWS_POWER = 0.5
 # What a query held goes back to the system when it is done, not at some later query: the engine's allocator keeps it.
 GIVING_BACK = {
@@ -36,12 +36,13 @@ _LITTLE: ContextVar["_Little | None"] = ContextVar("little", default=None)  # wh
 class _Little:
     """What a `database` of little memory may hold at present, and whether there is much to join."""
 
+    least_mb: float
     limit_mb: float
     is_much: bool = False
 
 
 @contextmanager
-def database(memory: str = MEMORY, *, little: bool = False) -> Iterator[None]:
+def database(memory: str = MEMORY, *, little: int | None = None) -> Iterator[None]:
     """Have all cursors opened inside share one DuckDB: starting one costs more than most of their queries.
 
     It reads nothing but what a cursor is given.
@@ -49,11 +50,14 @@ def database(memory: str = MEMORY, *, little: bool = False) -> Iterator[None]:
     Args:
         memory: Limit of all of them together before queries spill to a temporary folder, such as "4GB"; auto: `MEMORY`. Of
             several joins of one statement each holds a part of its keys, whatever the limit.
-        little: Have "auto" mean `LITTLE_MB` instead, and what `expect` makes of it.
+        little: MB that "auto" means instead, for one thread, to begin with: `expect` and `with_enough` make it more.
     """
-    little = little and memory == "auto"
-    if memory == "auto":
-        memory = f"{LITTLE_MB}MB" if little else MEMORY
+    if memory != "auto":
+        little = None
+    elif little is None:
+        memory = MEMORY
+    else:
+        memory = f"{little}MB"
     with scratch("spill") as spill:
         config: dict[str, Any] = {
             **GIVING_BACK,
@@ -66,7 +70,10 @@ def database(memory: str = MEMORY, *, little: bool = False) -> Iterator[None]:
         with duckdb.connect(config=config) as con:
             con.execute("SET enable_external_access = false")  # last: it also freezes temp_directory
             shared = [con]
-            token, was_little = _DATABASE.set(shared), _LITTLE.set(_Little(LITTLE_MB) if little else None)
+            token, was_little = (
+                _DATABASE.set(shared),
+                _LITTLE.set(_Little(little, little) if little else None),
+            )
             try:
                 yield
             finally:
@@ -83,7 +90,7 @@ def expect(rows: int) -> None:
     """
     if (little := _LITTLE.get()) is not None:
         little.is_much = little.is_much or rows > MUCH_ROWS
-        least = LITTLE_MB * max(1, rows / LITTLE_ROWS) ** MORE_ROWS_POWER
+        least = little.least_mb * max(1, rows / LITTLE_ROWS) ** MORE_ROWS_POWER
         if least > little.limit_mb:
             _set_limit(little, least)
 

@@ -16,7 +16,7 @@ import duckdb
 from schemas.errors import NoSuchTable
 from storage import history
 from storage.causes import TELLING, Cause, cause_of, telling
-from storage.database import MEMORY, cursor, database, expect, with_enough
+from storage.database import LITTLE_ROWS, MEMORY, cursor, database, expect, with_enough
 from storage.differing import Differing
 from storage.lake import Lake
 from storage.sides import Setting, Sides
@@ -25,8 +25,10 @@ from storage.sql.door import translated
 from storage.sql.views import SUBJECTS, quoted
 from storage.sql.watch import WATCHER
 from storage.versions import Snapshot
+from storage.windows import with_values
 
 _LIMITS = Limits(seconds=900.0, memory=MEMORY)
+LITTLE_MB = 64  # where nobody said; half of it is not enough for most of a million rows that differ
 
 
 @dataclass(frozen=True)
@@ -125,8 +127,8 @@ def difference(
         raise ValueError(f"limit is a number of rows from 0, found {limit}")
     old, new = lake.snapshot(before), lake.snapshot(after)
     memory, limits = ("auto", _LIMITS) if limits is None else (limits.memory, limits)
-    with database(memory, little=True), cursor() as con:
-        expect(max(0, *old.row_counts.values(), *new.row_counts.values()))
+    with database(memory, little=LITTLE_MB), cursor() as con:
+        expect(min(LITTLE_ROWS, max(0, *old.row_counts.values(), *new.row_counts.values())))  # of one table
         return _difference(Sides(Differing(con, lake, old, new), limits), before, after, tables, limit)
 
 
@@ -181,9 +183,8 @@ def _compared(sides: Sides, table: str, limit: int) -> TableDifference:
         ).fetchall()
     )
     facts, told = _told(sides, table, names)
-    groups = con.execute(
-        f"SELECT {', '.join(facts)}, count(*), min(key, {max(limit, 1)}) FROM ({told}) GROUP BY ALL ORDER BY ALL"
-    ).fetchall()
+    grouped = f"SELECT {', '.join(facts)}, count(*), min(key, {max(limit, 1)}) FROM ({told}) GROUP BY ALL ORDER BY ALL"
+    groups = with_enough(lambda: con.execute(grouped).fetchall())
     totals: Counter[Cause] = Counter()
     keys: dict[Cause, list[str]] = {}
     for *values, n, some in groups:
@@ -355,8 +356,5 @@ def _by_id(
         return []
     dataset = lake.dataset(table, snapshot)
     key = dataset.schema.names[0]
-    listed = ", ".join("'" + one.replace("'", "''") + "'" for one in wanted)
-    rows = dataset.to_table(
-        columns=list(dict.fromkeys([key, *columns])), filter=f"{key} IN ({listed})"
-    ).to_pylist()
-    return [row | {"key": row[key]} for row in rows]
+    rows = with_values(dataset, key, wanted, list(dict.fromkeys([key, *columns])))
+    return [row | {"key": row[key]} for row in rows.to_pylist()]

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
-from storage.database import as_written
+from storage.database import as_written, with_enough
 from storage.lake import Lake
 from storage.sql.changes import compared_columns, objects
 from storage.sql.scans import readable
@@ -47,8 +48,12 @@ class Differing:
 
     def hold(self, name: str, sql: str) -> None:
         """Keep a query's rows under a name, in a file that is mapped."""
-        found = self.con.sql(sql).to_arrow_reader(KEY_ROWS)
-        self.con.register(name, held(mapped(found, found.schema)))
+
+        def made() -> pa.Table:
+            found = self.con.sql(sql).to_arrow_reader(KEY_ROWS)
+            return mapped(found, found.schema)
+
+        self.con.register(name, held(with_enough(made)))
 
     def hold_rows(self, table: str, telling: Sequence[str]) -> list[str]:
         """Hold `r`, a row per row that differs, and return its columns: what changed, and what tells why, on both sides.

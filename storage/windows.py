@@ -9,6 +9,7 @@ from typing import Any
 
 import lance
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as pds
 
 from storage.streams import Stream, batch_rows, in_words, passing, width
@@ -102,6 +103,20 @@ def addressed(rows: lance.LanceDataset, columns: Sequence[str]) -> pa.RecordBatc
     """Return columns of every row with its address, `_rowaddr`, to be read once, window after window."""
     schema = pa.schema([*(rows.schema.field(name) for name in columns), pa.field("_rowaddr", pa.uint64())])
     return pa.RecordBatchReader.from_batches(schema, in_windows(rows, columns, addresses=True))
+
+
+def with_values(
+    rows: lance.LanceDataset, column: str, values: Sequence[str], columns: Sequence[str]
+) -> pa.Table:
+    """Return columns of the few rows that have one of some values in a column, in their order: that column is read alone."""
+    wanted = pa.array(values, rows.schema.field(column).type)
+    found = [
+        address
+        for batch in in_windows(rows, [column], addresses=True)
+        for address in batch["_rowaddr"].filter(pc.is_in(batch[column], value_set=wanted)).to_pylist()
+    ]
+    taken: pa.Table = rows._take_rows(found, columns=list(columns))
+    return taken
 
 
 def _windows(count: int, schema: pa.Schema, size: int | None) -> Iterator[tuple[int, int]]:

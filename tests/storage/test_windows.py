@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from storage.streams import passing
-from storage.windows import Windowed, addressed, in_windows
+from storage.windows import Windowed, addressed, in_windows, with_values
 
 
 @pytest.fixture(params=range(3))
@@ -108,3 +108,14 @@ def test_an_empty_table_has_no_windows(tmp_path):
     stored = lance.write_dataset(pa.table({"id": pa.array([], pa.string())}), str(tmp_path / "none.lance"))
     assert list(in_windows(stored, ["id"])) == []
     assert addressed(stored, ["id"]).read_all().num_rows == 0
+
+
+def test_few_rows_are_found_by_their_values(wide):
+    stored, left = wide
+    found = with_values(
+        stored, "id", ["052", "007", "001", "none"], ["pixels", "id"]
+    )  # one of them was deleted
+    assert found.to_pylist() == [{"pixels": b"\x01", "id": "001"}, {"pixels": bytes([52]) * 52, "id": "052"}]
+    assert with_values(stored, "id", [], ["id"]).num_rows == 0
+    of_group = with_values(stored, "group", [5, 9], ["id"])["id"].to_pylist()
+    assert of_group == [one for one in left["id"].to_pylist() if one[1] in "59"]

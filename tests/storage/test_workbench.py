@@ -5,7 +5,6 @@ import pyarrow as pa
 import pytest
 
 from schemas.tables import MEDIA, TEXTS
-from storage import database as databases
 from storage import lake as lakes
 from storage import workbench as workbenches
 from storage.database import LITTLE_MB, LITTLE_ROWS, expect
@@ -208,11 +207,11 @@ def test_what_is_held_stays_until_it_is_held_anew_or_dropped(bench):
 @pytest.mark.parametrize(
     ("memory", "little", "rows", "mb"),
     [
-        ("auto", True, LITTLE_ROWS, LITTLE_MB),
-        ("auto", True, 10, LITTLE_MB),
-        ("auto", True, 4 * LITTLE_ROWS, 2 * LITTLE_MB),  # by the square root
-        ("auto", False, 4 * LITTLE_ROWS, 256),
-        ("50MB", True, 4 * LITTLE_ROWS, 50),  # what the user says stands
+        ("auto", LITTLE_MB, LITTLE_ROWS, LITTLE_MB),
+        ("auto", LITTLE_MB, 10, LITTLE_MB),
+        ("auto", LITTLE_MB, 4 * LITTLE_ROWS, 2 * LITTLE_MB),  # by the square root
+        ("auto", None, 4 * LITTLE_ROWS, 256),
+        ("50MB", LITTLE_MB, 4 * LITTLE_ROWS, 50),  # what the user says stands
     ],
 )
 def test_joins_of_many_rows_may_hold_more(lake_dir, memory, little, rows, mb):
@@ -224,11 +223,8 @@ def test_joins_of_many_rows_may_hold_more(lake_dir, memory, little, rows, mb):
     assert float(said.removesuffix(" MiB")) == pytest.approx(mb * 1e6 / 2**20, abs=0.1)
 
 
-def test_a_statement_that_lacks_memory_is_made_again_with_more_unless_the_user_set_it(
-    lake_dir, monkeypatch, caplog
-):
+def test_a_statement_that_lacks_memory_is_made_again_with_more_unless_the_user_set_it(lake_dir, caplog):
     caplog.set_level("INFO", logger="xmodal.joins")
-    monkeypatch.setattr(databases, "LITTLE_MB", 8)
     lake = lakes.open(lake_dir)
     count = 300_000
     sql = (
@@ -238,7 +234,7 @@ def test_a_statement_that_lacks_memory_is_made_again_with_more_unless_the_user_s
     refused = pytest.raises((duckdb.Error, OSError), match="Out of Memory")
     with database("8MB"), workbench(lake, None, Staging(lake.place, "run")) as bench, refused:
         bench.mapped(sql)
-    with database("auto", little=True), workbench(lake, None, Staging(lake.place, "run")) as bench:
+    with database("auto", little=8), workbench(lake, None, Staging(lake.place, "run")) as bench:
         expect(count)
         found = bench.mapped(sql)
         assert bench.rows("SELECT current_setting('memory_limit')") == [("7.6 MiB",)]  # as before
@@ -251,14 +247,13 @@ def test_rows_without_a_place_in_the_order_are_refused_not_lost(bench):
         bench.ordered("SELECT unnest([1, NULL, 3]) AS n", "n").read_all()
 
 
-def test_rows_are_chosen_whole_although_the_choice_was_made_again(lake_dir, monkeypatch, caplog):
+def test_rows_are_chosen_whole_although_the_choice_was_made_again(lake_dir, caplog):
     caplog.set_level("INFO", logger="xmodal.joins")
-    monkeypatch.setattr(databases, "LITTLE_MB", 8)
     count, schema = 300_000, pa.schema([pa.field("id", pa.string()), pa.field("n", pa.int64())])
     staging = Staging(lakes.open(lake_dir).place, "run")
     rows = pa.table([[f"{n:064d}" for n in range(count)], range(count)], schema=schema)
     path = staging.write_batches(rows.to_batches(4096), schema, "rows.arrow")
-    with database("auto", little=True), workbench(lakes.open(lake_dir), None, staging) as bench:
+    with database("auto", little=8), workbench(lakes.open(lake_dir), None, staging) as bench:
         bench.add_staged("rows", [path], schema)
         bench.offer("wanted", lambda: rows.select(["id"]).slice(1))
         sql = "SELECT place FROM numbered SEMI JOIN wanted USING (id)"
