@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import duckdb
 import psutil
 
+from storage.memory import give_back
 from storage.scratch import scratch
 
 T = TypeVar("T")
@@ -19,6 +20,7 @@ MEMORY = "256MB"
 LITTLE_MB = 32
 LITTLE_ROWS = 1_300_000
 MUCH_ROWS = 100_000  # with fewer, what joins hold is not worth a millisecond a statement
+MORE = 1.25  # times as much for a statement that lacks memory; what it lacks shows within a second
 # What a join must hold at least grows with its rows: 32 to 64 MB at 1.3 million keys, 128 to 256 at thirteen.
 MORE_ROWS_POWER = 0.5
 # What a query held goes back to the system when it is done, not at some later query: the engine's allocator keeps it.
@@ -98,7 +100,7 @@ def expect(rows: int) -> None:
 def with_enough(make: Callable[[], T]) -> T:
     """Return what is made from the start by a statement, with as much memory as it takes, where the limit is ours to raise.
 
-    What it lacks is known within a second; few statements need more than most.
+    Afterwards the limit is what it was.
     """
     little = _LITTLE.get()
     if little is None:
@@ -111,8 +113,8 @@ def with_enough(make: Callable[[], T]) -> T:
             except (duckdb.Error, OSError) as error:  # what a reader of Arrow's says, is an OSError
                 if not lacks_memory(error) or little.limit_mb > most:
                     raise
-                more = 2 * little.limit_mb
-                _log.info("A join gets twice as much memory, %.0f MB: %s", more, str(error).splitlines()[0])
+                more = MORE * little.limit_mb
+                _log.info("A join gets more memory, %.0f MB: %s", more, str(error).splitlines()[0])
                 _set_limit(little, more)
     finally:
         _give_back(little, before)
@@ -124,10 +126,12 @@ def lacks_memory(error: Exception) -> bool:
 
 
 def _give_back(little: _Little, limit_mb: float) -> None:
-    """Go back to a limit, and have what joins held go back to the system: the engine keeps up to 75 MB and more of it."""
+    """Go back to a limit, and have what was freed go back to the system: the engine keeps up to 75 MB and more of it."""
     if little.is_much or limit_mb < little.limit_mb:
         with suppress(duckdb.OutOfMemoryException):  # a result that is still being read holds more
             _set_limit(little, limit_mb)
+    if little.is_much:
+        give_back()
 
 
 def _set_limit(little: _Little, limit_mb: float) -> None:

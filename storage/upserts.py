@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from schemas.errors import LakeError
 from schemas.tables import TableSpec
 from storage.database import as_written, cursor, lacks_memory
+from storage.memory import give_back
 from storage.streams import numbered
 from storage.windows import addressed
 
 COMPARED_ROWS = 1 << 13  # that differ, at once
 MOST_PARTS = 64  # that keys are compared in: each reads all of them
 WRITTEN_ROWS = 1 << 11  # that are looked at at once: they may hold pixels or vectors
+TRIMMED_ROWS = 1 << 18  # after which memory is given back
 DELETED_ROWS = 1 << 15  # at once: a version each
 
 
@@ -118,6 +120,8 @@ def only(staged: pds.Dataset, spec: TableSpec, wanted: NDArray[np.bool_]) -> pa.
         ):
             here = wanted[start : start + len(batch)]
             start += len(batch)
+            if start // TRIMMED_ROWS > (start - len(batch)) // TRIMMED_ROWS:
+                give_back()  # what Lance's pages took before they were written
             if here.any():
                 yield batch.filter(pa.array(here)).cast(spec.stored)
 

@@ -192,7 +192,9 @@ def _clusters(run: Run, bench: Workbench) -> int:
             start += len(batch)
 
     path = run.staging.write_batches(numbered(), HASHED, "merged", "hashed.arrow")
-    stands_for = representatives(np.concatenate(found), near.max_distance)
+    hashes = np.concatenate(found)
+    found.clear()
+    stands_for = representatives(hashes, near.max_distance)
     others = np.flatnonzero(stands_for != np.arange(len(stands_for)))
     bench.add_staged("hashed", [path], HASHED)
     bench.offer("stood_for", lambda: pa.table({"place": others, "by": stands_for[others]}))

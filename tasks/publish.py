@@ -58,7 +58,8 @@ WITH known AS (
   FROM staged_texts GROUP BY text_id, text, language, origin  -- an id is a digest of the other three
 )
 SELECT k.*, length(k.text) AS length_chars, s.present, s.kept, s.dropped_by, '{run}' AS run_id
-FROM known k ANTI JOIN (SELECT text_id FROM base_texts) b USING (text_id) JOIN text_state s USING (text_id)
+FROM text_state s
+JOIN (SELECT * FROM known ANTI JOIN (SELECT text_id FROM base_texts) b USING (text_id)) k ON k.text_id = s.text_id
 """
 _CHANGED_TEXTS = """
 SELECT b.text_id, b.text, b.language, b.language_from, b.origin, b.generator, b.length_chars,
@@ -105,9 +106,9 @@ WHERE b.source_id IS NULL OR (b.fingerprint, b.media_id, b.text_ids, b.status, b
 _QUARANTINE = """
 SELECT * REPLACE ('{run}' AS run_id) FROM staged_quarantine
 UNION ALL
-SELECT b.* EXCLUDE (row_digest) REPLACE (false AS active, '{run}' AS run_id) FROM base_quarantine b
-LEFT JOIN now_sources n USING (source_id)
-WHERE b.active AND b.quarantine_id NOT IN (SELECT quarantine_id FROM staged_quarantine)
+SELECT b.* EXCLUDE (row_digest) REPLACE (false AS active, '{run}' AS run_id)
+FROM now_sources n RIGHT JOIN (SELECT * FROM base_quarantine WHERE active) b USING (source_id)
+WHERE b.quarantine_id NOT IN (SELECT quarantine_id FROM staged_quarantine)
   AND (NOT n.present OR n.status = 'ok' OR n.source_id IN (SELECT source_id FROM staged_sources))
 """
 # What the recipe says now; what it said before and no longer does stays, inactive.
@@ -158,10 +159,13 @@ def commit(job: Job, decided: Decided, embedded: Embedded | None, writer: Writer
             tables.append((VERDICTS, ("SELECT * FROM staged_verdicts",)))
         _upsert(run, writer, step, MEDIA, _staged_media(run, bench))
         for spec, queries in tables:
-            staged = [
-                bench.stage_rows(sql.format(run=run.run_id), spec, "publish", f"{spec.name}-{number}.arrow")
-                for number, sql in enumerate(queries)
-            ]
+            with bench.as_written():
+                staged = [
+                    bench.stage_rows(
+                        sql.format(run=run.run_id), spec, "publish", f"{spec.name}-{number}.arrow"
+                    )
+                    for number, sql in enumerate(queries)
+                ]
             _upsert(run, writer, step, spec, staged)
         if embedded is not None:
             for whose, paths in (

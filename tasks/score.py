@@ -187,15 +187,16 @@ def aligned_pairs(
     Yields:
         pair_id and the columns; (N, Dm) media vectors; (N, Dt) text vectors, float32, gone after the block.
     """
-    bench.hold("asked", pairs_sql)
-    for side, key_column, found, asked in (
-        (vectors[0], "media_id", "with_medium", "asked"), (vectors[1], "text_id", "paired", "with_medium"),
-    ):  # fmt: skip
-        bench.hold(
-            found,
-            f"SELECT p.* FROM {asked} p SEMI JOIN (SELECT item_id FROM {side}) v ON v.item_id = p.{key_column}",
-        )
-        bench.drop(asked)
+    with bench.as_written():
+        bench.hold("asked", pairs_sql)
+        for side, key_column, found, asked in (
+            (vectors[0], "media_id", "with_medium", "asked"), (vectors[1], "text_id", "paired", "with_medium"),
+        ):  # fmt: skip
+            bench.hold(
+                found,
+                f"SELECT p.* FROM {asked} p SEMI JOIN (SELECT item_id FROM {side}) v ON v.item_id = p.{key_column}",
+            )
+            bench.drop(asked)
     rows = bench.ordered(
         f"SELECT p.media_id AS its_medium, p.text_id AS its_text, p.pair_id, {columns} FROM paired p",
         "pair_id",
