@@ -14,8 +14,8 @@ Rows = NDArray[np.signedinteger[Any]]
 BITS = 64
 MAX_DISTANCE = 16
 _LEAF = 128  # below this, all pairs are quicker than an index
-_CANDIDATES = 1 << 18  # compared at once: 12 MiB
-_QUERIES = 1 << 17  # looked up at once
+_CANDIDATES = 1 << 17  # compared at once: 6 MiB
+_QUERIES = 1 << 16  # looked up at once
 
 
 def representatives(hashes: Hashes, max_distance: int) -> Rows:
@@ -99,7 +99,7 @@ def _first_within(queries: Hashes, gallery: Hashes, max_distance: int) -> Rows:
     first = np.full(len(queries), len(gallery), dtype=np.int64)
     for mask in _masks(max_distance, len(gallery), _entropy(gallery)):
         keys = gallery & mask
-        order = np.argsort(keys, kind="stable")
+        order = np.argsort(keys, kind="stable").astype(_number(len(gallery)))
         keys = keys[order]
         for at in range(0, len(queries), _QUERIES):
             part = slice(at, at + _QUERIES)
