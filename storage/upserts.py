@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from schemas.errors import LakeError
 from schemas.tables import TableSpec
-from storage.database import as_written, cursor, lacks_memory
+from storage.database import as_written, cursor, lacks_memory, room
 from storage.memory import give_back
 from storage.streams import numbered
 from storage.windows import addressed
@@ -59,14 +59,14 @@ def compared(
     Raises:
         LakeError: A key stands twice, and may not.
     """
-    parts = 1
-    while True:
-        try:
-            return _compared(spec, staged, base, parts, repeats=repeats, equal=equal)
-        except (duckdb.Error, OSError) as error:
-            if parts == MOST_PARTS or not lacks_memory(error):
-                raise
-            parts *= 2
+    with room(staged.count_rows()) as parts:
+        while True:
+            try:
+                return _compared(spec, staged, base, parts, repeats=repeats, equal=equal)
+            except (duckdb.Error, OSError) as error:
+                if parts >= MOST_PARTS or not lacks_memory(error):
+                    raise
+                parts *= 2
 
 
 def _compared(

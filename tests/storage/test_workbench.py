@@ -7,7 +7,7 @@ import pytest
 from schemas.tables import MEDIA, TEXTS
 from storage import lake as lakes
 from storage import workbench as workbenches
-from storage.database import LITTLE_MB, LITTLE_ROWS, expect
+from storage.database import LITTLE_MB, LITTLE_ROWS, cursor, expect, room
 from storage.staging import Staging
 from storage.workbench import database, workbench
 from tests.storage.conftest import text_rows, upsert
@@ -221,6 +221,27 @@ def test_joins_of_many_rows_may_hold_more(lake_dir, memory, little, rows, mb):
         with workbench(lake, None, Staging(lake.place, "run")) as bench:
             ((said,),) = bench.rows("SELECT current_setting('memory_limit')")
     assert float(said.removesuffix(" MiB")) == pytest.approx(mb * 1e6 / 2**20, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("memory", "rows", "mb", "parts"),
+    [
+        ("auto", 10, 20, 1),
+        ("auto", LITTLE_ROWS, 20, 1),
+        ("auto", 2 * LITTLE_ROWS, 20 * 2**0.5, 1),
+        ("auto", 9 * LITTLE_ROWS, 30, 4),  # 60 MB at once; half of that hold a quarter of the rows
+        ("50MB", 9 * LITTLE_ROWS, 50, 1),
+    ],
+)
+def test_a_join_of_more_rows_gets_half_more_memory_and_is_made_in_parts_beyond(memory, rows, mb, parts):
+    said = "SELECT current_setting('memory_limit')"
+    with database(memory, little=20), cursor() as con:
+        before = con.execute(said).fetchall()
+        with room(rows) as found:
+            ((now,),) = con.execute(said).fetchall()
+        assert con.execute(said).fetchall() == before
+    assert found == parts
+    assert float(now.removesuffix(" MiB")) == pytest.approx(mb * 1e6 / 2**20, abs=0.6)
 
 
 def test_a_statement_that_lacks_memory_is_made_again_with_more_unless_the_user_set_it(lake_dir, caplog):
