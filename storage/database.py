@@ -184,9 +184,10 @@ def as_written(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
     For rows with pixels. Sizes are not known here, and the engine would hold them as soon as keys.
     """
     setting = con.cursor()  # one of its own: where the block fails, ours still has an open result
+    ((before,),) = setting.execute("SELECT current_setting('disabled_optimizers')").fetchall()
     setting.execute("SET GLOBAL disabled_optimizers = 'join_order,build_side_probe_side'")
     try:
         yield
     finally:
-        setting.execute("RESET GLOBAL disabled_optimizers")
+        setting.execute(f"SET GLOBAL disabled_optimizers = '{before}'")  # one of these may stand in another
         setting.close()
