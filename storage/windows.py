@@ -59,7 +59,7 @@ class Windowed(pds.Dataset):
             width(one.type) >= WIDE for one in self._asked([name for name in names if name not in of_filter])
         )
         for start, rows in _windows(self._rows.count_rows(), read, self._size):
-            if is_wide and not self._passes(of_filter, start, rows, wanted):
+            if is_wide and of_filter and not self._passes(of_filter, start, rows, wanted):
                 continue
             for batch in _window(self._rows, read.names, start, rows):
                 yield from passing([batch], read, names, wanted)

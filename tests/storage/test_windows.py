@@ -4,6 +4,7 @@ import duckdb
 import lance
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from storage.streams import passing
@@ -102,6 +103,12 @@ def test_columns_that_are_not_shown_cannot_be_asked_for(wide):
         con.register("t", Windowed(wide[0], ["id", "group"]))
         assert con.execute("SELECT * FROM t LIMIT 0").fetchall() == []
         assert [name for name, *_ in con.execute("DESCRIBE t").fetchall()] == ["id", "group"]
+
+
+@pytest.mark.parametrize(("wanted", "rows"), [(True, 81), (False, 0)])
+def test_a_filter_that_names_no_column_passes_all_or_none(wide, wanted, rows):
+    found = Windowed(wide[0], size=8).scanner(columns=["id", "vector"], filter=pc.scalar(wanted)).to_table()
+    assert found.num_rows == rows
 
 
 def test_an_empty_table_has_no_windows(tmp_path):
