@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import tempfile
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -165,6 +166,23 @@ def test_of_rows_that_may_repeat_a_key_the_first_counts(lake):
         writer.commit(tag="latest", recipe_digest="d", run_id="r")
     assert found == UpsertCount(added=3)
     assert texts_of(lake) == {"a": "1", "b": "2", "c": "4"}
+
+
+@pytest.mark.parametrize("parts", [1, 3, 64])
+def test_keys_that_are_compared_in_parts_end_as_a_dictionary_does(lake, monkeypatch, parts):
+    monkeypatch.setattr("storage.upserts.room", lambda rows: nullcontext(parts))
+    before = {f"{n:03d}": "old" for n in range(0, 90, 2)}
+    staged = [(f"{n:03d}", "old" if n % 3 else "new") for n in range(60)] + [("001", "late"), ("010", "late")]
+    with lake.writer() as writer:
+        upsert(writer, before)
+        rows = pa.concat_tables([text_rows({key: text}) for key, text in staged])
+        found = writer.upsert(TEXTS, pds.dataset(rows), repeats=True)
+        writer.commit(tag="latest", recipe_digest="d", run_id="r")
+    first = dict(reversed(staged))
+    assert texts_of(lake) == before | first
+    replaced = sum(before.get(key, text) != text for key, text in first.items())
+    added = len(first.keys() - before.keys())
+    assert found == UpsertCount(added, replaced, len(first) - added - replaced)
 
 
 def test_keys_are_compared_in_less_memory_than_they_take(lake):
