@@ -115,7 +115,7 @@ def with_enough(make: Callable[[], T]) -> T:
                 if not lacks_memory(error) or little.limit_mb > most:
                     raise
                 more = MORE * little.limit_mb
-                _log.info("A join gets more memory, %.0f MB: %s", more, str(error).splitlines()[0])
+                _log.debug("A join gets more memory, %.0f MB: %s", more, str(error).splitlines()[0])
                 _set_limit(little, more)
     finally:
         _give_back(little, before)

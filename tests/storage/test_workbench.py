@@ -249,7 +249,7 @@ def test_a_join_of_more_rows_gets_half_more_memory_and_is_made_in_parts_beyond(m
 
 
 def test_a_statement_that_lacks_memory_is_made_again_with_more_unless_the_user_set_it(lake_dir, caplog):
-    caplog.set_level("INFO", logger="xmodal.joins")
+    caplog.set_level("DEBUG", logger="xmodal.joins")
     lake = lakes.open(lake_dir)
     count = 300_000
     sql = (
@@ -273,7 +273,7 @@ def test_rows_without_a_place_in_the_order_are_refused_not_lost(bench):
 
 
 def test_rows_are_chosen_whole_although_the_choice_was_made_again(lake_dir, caplog):
-    caplog.set_level("INFO", logger="xmodal.joins")
+    caplog.set_level("DEBUG", logger="xmodal.joins")
     count, schema = 300_000, pa.schema([pa.field("id", pa.string()), pa.field("n", pa.int64())])
     staging = Staging(lakes.open(lake_dir).place, "run")
     rows = pa.table([[f"{n:064d}" for n in range(count)], range(count)], schema=schema)
