@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 COLUMN_BYTES = 2 << 20  # of a column, in a page: Lance's 8 MiB, some twenty times, are what writing holds
+WRITTEN_BYTES = 16 << 20  # of all columns, before they are written
 _COMMITTED = (
     ".manifest",
     "latest_version_hint.json",
@@ -444,7 +445,7 @@ class Writer:
                 wanted,
                 uri,
                 mode="append",
-                data_cache_bytes=COLUMN_BYTES * len(spec.stored),
+                data_cache_bytes=min(COLUMN_BYTES * len(spec.stored), WRITTEN_BYTES),
                 storage_options=options,
             )
             self._follows(spec.name, before, dataset.version)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import duckdb
 import lance
@@ -21,7 +22,11 @@ COMPARED_ROWS = 1 << 13  # that differ, at once
 MOST_PARTS = 64  # that keys are compared in: each reads all of them
 WRITTEN_ROWS = 1 << 11  # that are looked at at once: they may hold pixels or vectors
 TRIMMED_ROWS = 1 << 18  # after which memory is given back
-DELETED_ROWS = 1 << 15  # at once: a version each
+DELETED_ROWS = (
+    1 << 14
+)  # named one by one at once: a version each, and 600 bytes a row while Lance looks for them
+DELETED_RUNS = 64  # of rows that lie side by side, at once
+LONG_RUN = 1 << 10  # rows that are worth a run of their own
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,7 @@ class Compared:
 
     Args:
         is_wanted: (N,) Which staged rows the table lacks, or has otherwise.
-        replaced: (R,) Addresses of the rows it has otherwise.
+        replaced: (R,) Addresses of the rows it has otherwise, ascending.
         repeated: How many staged rows repeat a key; they are not wanted.
     """
 
@@ -107,7 +112,9 @@ def _compared(
                 is_wanted[places] = is_first[places]
                 there = batch["address"].filter(pa.array(is_first[places])).drop_null()
                 replaced.append(there.to_numpy(zero_copy_only=False))
-    return Compared(is_wanted, np.concatenate(replaced), count - int(is_first.sum()))
+    found = np.concatenate(replaced)
+    found.sort()  # so that a part of what is deleted touches few files
+    return Compared(is_wanted, found, count - int(is_first.sum()))
 
 
 def only(staged: pds.Dataset, spec: TableSpec, wanted: NDArray[np.bool_]) -> pa.RecordBatchReader:
@@ -139,31 +146,64 @@ def without(
 
     Args:
         dataset: The table.
-        addresses: (R,) Of its rows.
+        addresses: (R,) Of its rows, ascending.
         options: What Lance needs on an object store.
 
     Raises:
         CommitConflictError: Another writer has deleted rows of the same files, or moved them.
     """
-    ordered = np.sort(addresses)  # so that a part touches few files
-    fragments, counts = np.unique(ordered >> np.uint64(32), return_counts=True)
-    is_whole = counts == [_fragment(dataset, number).count_rows() for number in fragments.tolist()]
-    whole, ordered = fragments[is_whole].tolist(), ordered[~np.repeat(is_whole, counts)]
-    parts = [ordered[start : start + DELETED_ROWS] for start in range(0, len(ordered), DELETED_ROWS)]
-    for part in [ordered[:0]] * bool(whole) + parts:
-        fragments = part >> np.uint64(32)
-        left, gone = [], [] if len(part) else whole
-        for number in np.unique(fragments).tolist():
-            listed = ", ".join(map(str, part[fragments == number].tolist()))
-            if (rest := _fragment(dataset, number).delete(f"_rowaddr IN ({listed})")) is None:
+    whole, rest = [], []
+    for start, end, number in _by_fragment(addresses):
+        if end - start == _fragment(dataset, number).count_rows():
+            whole.append(number)
+        else:
+            rest.append(addresses[start:end])
+    steps = _conditions(np.concatenate([*rest, addresses[:0]]))
+    for step in chain([[]] * bool(whole), steps):
+        left, gone = [], [] if step else whole
+        for number, condition in step:
+            if (kept := _fragment(dataset, number).delete(condition)) is None:
                 gone.append(number)
             else:
-                left.append(rest)
+                left.append(kept)
         deletion = lance.LanceOperation.Delete(left, gone, "replaced rows")
         dataset = lance.LanceDataset.commit(
             dataset.uri, deletion, read_version=dataset.version, storage_options=options
         )
         yield dataset
+
+
+def _conditions(addresses: NDArray[np.uint64]) -> Iterator[list[tuple[int, str]]]:
+    """Yield, a version at a time, files and the condition that some of the ascending addresses fulfil.
+
+    Rows that lie side by side, as all scores of one method over a whole set do, are said by their first and last.
+    """
+    if not len(addresses):
+        return
+    starts = np.flatnonzero(np.diff(addresses, prepend=addresses[:1] - np.uint64(2)) != 1)
+    ends = np.append(starts[1:], len(addresses))
+    is_long = ends - starts >= LONG_RUN
+    runs = np.stack([addresses[starts[is_long]], addresses[ends[is_long] - 1]], axis=1)
+    single = addresses[np.repeat(~is_long, ends - starts)]
+    for step in range(max(-(-len(runs) // DELETED_RUNS), -(-len(single) // DELETED_ROWS))):
+        said: dict[int, list[str]] = {}
+        for first, last in runs[step * DELETED_RUNS : (step + 1) * DELETED_RUNS].tolist():
+            said.setdefault(first >> 32, []).append(f"(_rowaddr >= {first} AND _rowaddr <= {last})")
+        named = single[step * DELETED_ROWS : (step + 1) * DELETED_ROWS]
+        for start, end, number in _by_fragment(named):
+            listed = ", ".join(map(str, named[start:end].tolist()))
+            said.setdefault(number, []).append(f"_rowaddr IN ({listed})")
+        yield [(number, " OR ".join(said[number])) for number in sorted(said)]
+
+
+def _by_fragment(addresses: NDArray[np.uint64]) -> Iterator[tuple[int, int, int]]:
+    """Yield where the addresses of each file begin and end among ascending ones, and the file's number."""
+    start = 0
+    while start < len(addresses):
+        number = int(addresses[start]) >> 32
+        end = int(np.searchsorted(addresses, np.uint64((number + 1) << 32)))
+        yield start, end, number
+        start = end
 
 
 def _fragment(dataset: lance.LanceDataset, number: int) -> lance.LanceFragment:

@@ -21,7 +21,7 @@ from storage import rows
 from storage.database import as_written, cursor, database, with_enough
 from storage.lake import Lake
 from storage.staging import Staging
-from storage.streams import Batches, held, numbered
+from storage.streams import Batches, batch_rows, held, numbered
 from storage.versions import Snapshot
 from storage.windows import Windowed, addressed, in_windows
 
@@ -155,8 +155,8 @@ class Workbench:
         Args:
             spec: The table.
             columns: Columns to read.
-            sql: Query over `addressed`, the key and address of every row of the snapshot: `_rowaddr`, each once, and columns
-                to set beside those that are read.
+            sql: Query over `addressed`, the key and address of every row of the snapshot: `_rowaddr`, once or several times,
+                and columns to set beside those that are read.
             beside: Further columns of `addressed`.
             size: Rows of a table; the last one has fewer.
         """
@@ -174,7 +174,7 @@ class Workbench:
         Args:
             name: What the files were added as.
             columns: Columns to read.
-            sql: Query over `numbered`, every row's number: `place`, each once, and columns to set beside.
+            sql: Query over `numbered`, every row's number: `place`, once or several times, and columns to set beside.
             beside: Columns of `numbered`.
             size: Rows of a table; the last one has fewer.
         """
@@ -414,16 +414,23 @@ def _taken(
     dataset: lance.LanceDataset, columns: list[str], addresses: NDArray[np.uint64]
 ) -> Iterator[pa.Table]:
     for start in range(0, len(addresses), BATCH_ROWS):
-        yield dataset._take_rows(addresses[start : start + BATCH_ROWS].tolist(), columns=columns)
+        each, which = np.unique(addresses[start : start + BATCH_ROWS], return_inverse=True)
+        taken = dataset._take_rows(each.tolist(), columns=columns)
+        yield taken if len(each) == len(which) else taken.take(pa.array(which))
 
 
 def _scanned(
     dataset: lance.LanceDataset, columns: list[str], fragment: Any, addresses: NDArray[np.uint64]
 ) -> Iterator[pa.Table]:
-    for batch in in_windows(dataset, columns, fragment=fragment, addresses=True, batch=BATCH_ROWS):
-        mask = np.isin(batch["_rowaddr"].to_numpy(), addresses, assume_unique=True)
-        if mask.any():
-            yield pa.Table.from_batches([batch.filter(pa.array(mask))])
+    size = max(BATCH_ROWS, batch_rows(pa.schema([dataset.schema.field(name) for name in columns])))
+    done = 0
+    for batch in in_windows(dataset, columns, fragment=fragment, addresses=True, batch=size):
+        here = batch["_rowaddr"].to_numpy()
+        end = done + int(np.searchsorted(addresses[done:], here[-1], side="right"))
+        if end > done:
+            which = np.searchsorted(here, addresses[done:end])
+            yield pa.Table.from_batches([batch.take(pa.array(which))])
+        done = end
 
 
 def values(column: pa.ChunkedArray) -> Iterator[Any]:

@@ -28,7 +28,7 @@ from tasks.noise.contract import NoiseScorer
 from tasks.reasons import reasons
 from tasks.remedies import proposals, soft_labels
 from tasks.run import Job, Run, Step
-from tasks.score import FEATURES, aligned_pairs, checked, vectors_bench
+from tasks.score import Vectors, aligned_pairs, both_sides, checked, vectors_bench
 from tasks.shards.screen import score_batches
 
 RULES = {NOISY: "correspondence: noisy", DISPUTED: "correspondence: disputed"}
@@ -63,7 +63,7 @@ def study(job: Job, embedded: Embedded, judged: Judged) -> Judged:
     with job.ledger.step("study correspondence") as step, vectors_bench(run, embedded) as bench:
         bench.add_base(SCORES, VERDICTS, DECISIONS, *FURTHER)
         bench.execute(_LABELS.format(role=_quoted(recipe.label_role)))
-        with _gathered(bench, recipe) as (table, media, text):
+        with _gathered(bench, recipe, both_sides(run, embedded)) as (table, media, text):
             step.items = len(table)
             rule_digest = params_digest(recipe.model_dump(mode="json"))
             inputs = _inputs([run, *(further.run for further in embedded.further)], table)
@@ -129,12 +129,12 @@ def batch_of(table: pa.Table, media: np.ndarray, text: np.ndarray, *, common: bo
 
 
 def _gathered(
-    bench: Workbench, recipe: CorrespondenceRecipe
+    bench: Workbench, recipe: CorrespondenceRecipe, vectors: tuple[Vectors, Vectors]
 ) -> AbstractContextManager[tuple[pa.Table, np.ndarray, np.ndarray]]:
     roles = ", ".join(_quoted(role) for role in recipe.roles)
     sql = _PAIRS.format(roles=f"p.role IN ({roles})" if roles else "true")
     columns = "p.media_id, p.text_id, p.cluster_id, p.text, p.label, p.verdict"
-    return aligned_pairs(bench, sql, columns, FEATURES if recipe.features else ("vectors", "vectors"))
+    return aligned_pairs(bench, vectors, sql, columns)
 
 
 class _Ids:

@@ -195,7 +195,8 @@ def _clusters(run: Run, bench: Workbench) -> int:
     hashes = np.concatenate(found)
     found.clear()
     stands_for = representatives(hashes, near.max_distance)
-    others = np.flatnonzero(stands_for != np.arange(len(stands_for)))
+    del hashes
+    others = np.flatnonzero(stands_for != np.arange(len(stands_for), dtype=stands_for.dtype))
     bench.add_staged("hashed", [path], HASHED)
     bench.offer("stood_for", lambda: pa.table({"place": others, "by": stands_for[others]}))
     bench.stage(_CLUSTERS, "merged", "clusters.arrow", schema=CLUSTERS)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,8 +15,7 @@ from prefect.cache_policies import NO_CACHE
 from schemas.batch import PairBatch
 from schemas.digests import key_of
 from schemas.errors import DataError
-from schemas.tables import SCORES, embeddings
-from storage.database import with_enough
+from schemas.tables import SCORES, TableSpec, embeddings
 from storage.workbench import Workbench, mapped, values
 from tasks.catalog import build, method_digest
 from tasks.decide import Judged, decided_bench
@@ -61,29 +61,71 @@ def judge(job: Job, embedded: Embedded) -> Judged:
     return Judged(decided, tuple(paths))
 
 
+@dataclass(frozen=True)
+class Vectors:
+    """The vectors of an encoder, old and new.
+
+    Args:
+        view: What a workbench of `vectors_bench` calls them: item_id and vector.
+        spec: Of the table that has the old ones.
+        digest: The encoder's.
+    """
+
+    view: str
+    spec: TableSpec
+    digest: str
+
+    @property
+    def dim(self) -> int:
+        """D, their width."""
+        return int(self.spec.schema.field("vector").type.list_size)
+
+    @property
+    def new(self) -> str:
+        """What a workbench calls those that are staged."""
+        return f"staged_{self.view}"
+
+
+def vectors_of(run: Run, view: str = "vectors") -> Vectors:
+    """Return the vectors of a run's encoder."""
+    if run.encoder is None:
+        raise ValueError("the run has no encoder")
+    return Vectors(view, embeddings(run.encoder.table, run.encoder.dim), run.encoder.digest)
+
+
+def both_sides(run: Run, embedded: Embedded) -> tuple[Vectors, Vectors]:
+    """Return media's and texts' vectors: those made for a study, where it has encoders of its own."""
+    if not embedded.further:
+        return vectors_of(run), vectors_of(run)
+    media, text = (
+        vectors_of(further.run, view) for view, further in zip(FEATURES, embedded.further, strict=True)
+    )
+    return media, text
+
+
 @contextmanager
 def vectors_bench(run: Run, embedded: Embedded) -> Iterator[Workbench]:
     """Open a workbench with what is decided so far and `vectors`: those of the run's encoder, old and new."""
-    if run.encoder is None:
-        raise ValueError("the run has no encoder")
+    of_run = [(vectors_of(run), embedded.paths)]
+    of_study = [
+        (vectors_of(further.run, view), further.paths)
+        for view, further in zip(FEATURES, embedded.further, strict=False)
+    ]
     with decided_bench(run, embedded.decided) as bench:
-        _offer(bench, "vectors", run, embedded.paths)
-        for side, further in zip(FEATURES, embedded.further, strict=False):
-            _offer(bench, side, further.run, further.paths)
+        for vectors, paths in of_run + of_study:
+            _offer(bench, vectors, paths)
         yield bench
 
 
-def _offer(bench: Workbench, name: str, run: Run, paths: tuple[str, ...]) -> None:
-    """Offer the vectors of a run's encoder, staged ones in place of those of the snapshot."""
-    if run.encoder is None:
-        raise ValueError("the run has no encoder")
-    spec = embeddings(run.encoder.table, run.encoder.dim)
+def _offer(bench: Workbench, vectors: Vectors, paths: tuple[str, ...]) -> None:
+    """Offer the vectors of an encoder, staged ones in place of those of the snapshot."""
+    view, spec, new = vectors.view, vectors.spec, vectors.new
     bench.add_base(spec)
-    bench.add_staged(f"staged_{name}", paths, spec.stored)
+    bench.add_staged(new, paths, spec.stored)
     bench.execute(
-        f"CREATE TEMP VIEW {name} AS SELECT item_id, vector FROM staged_{name} UNION ALL "
-        f"SELECT item_id, vector FROM base_{spec.name} b ANTI JOIN (SELECT item_id FROM staged_{name}) s USING (item_id) "
-        f"WHERE b.encoder_digest = '{run.encoder.digest}'"
+        f"CREATE TEMP VIEW {view} AS SELECT item_id, vector FROM {new} UNION ALL "
+        f"SELECT item_id, vector FROM base_{spec.name} b ANTI JOIN (SELECT item_id FROM {new}) s USING (item_id) "
+        f"WHERE b.encoder_digest = '{vectors.digest}'"
     )
 
 
@@ -95,7 +137,7 @@ def _by_chunk(run: Run, bench: Workbench, scorer: NoiseScorer) -> Iterator[pa.Re
         f"SELECT * FROM kept_pairs ANTI JOIN (SELECT subject_id FROM base_scores WHERE method = '{scorer.name}' "
         f"AND params_digest = '{method_digest(scorer)}' AND inputs = '{run.encoder.digest}') d ON d.subject_id = pair_id"
     )
-    for rows_of in pairs_with_vectors(bench, todo):
+    for rows_of in pairs_with_vectors(bench, vectors_of(run), todo):
         found = checked(scorer, scorer(_batch(rows_of)), rows_of["pair_id"])
         rows = score_rows(run, scorer, "pair", rows_of["pair_id"], found, run.encoder.digest)
         yield from rows.to_batches()
@@ -114,7 +156,11 @@ def _by_table(run: Run, bench: Workbench, scorer: NoiseScorer) -> Iterator[pa.Re
     )
     if int(found[0][0]) >= len(ids) > 0:
         return
-    with aligned_pairs(bench, "SELECT * FROM kept_pairs") as (rows_of, media, text):
+    with aligned_pairs(bench, (vectors_of(run), vectors_of(run)), "SELECT * FROM kept_pairs") as (
+        rows_of,
+        media,
+        text,
+    ):
         if not len(rows_of):
             return
         pairs = PairBatch(media, text, group=_group(rows_of["cluster_id"]))
@@ -141,21 +187,21 @@ def checked(scorer: NoiseScorer, values: np.ndarray, pair_ids: pa.ChunkedArray) 
 
 def pairs_with_vectors(
     bench: Workbench,
+    vectors: Vectors,
     pairs_sql: str,
     columns: str = "p.cluster_id",
     size: int = CHUNK,
-    vectors: tuple[str, str] = ("vectors", "vectors"),
 ) -> Iterator[pa.Table]:
     """Yield pairs with their two vectors; a pair lacking one (an encoder without that modality) is left out.
 
     Args:
-        bench: A workbench with `vectors`.
+        bench: A workbench of `vectors_bench`.
+        vectors: Of both sides.
         pairs_sql: Query of the pairs: pair_id, media_id, text_id, and what `columns` names.
         columns: Further columns to yield, of the query `p`.
         size: Rows of a table, about.
-        vectors: Views of the media's and of the texts' vectors.
     """
-    with aligned_pairs(bench, pairs_sql, columns, vectors) as (table, media, text):
+    with aligned_pairs(bench, (vectors, vectors), pairs_sql, columns) as (table, media, text):
         for start in range(0, len(table), size):
             part = table.slice(start, size)
             for name, side in (("media_vec", media), ("text_vec", text)):
@@ -172,25 +218,26 @@ def _listed(vectors: np.ndarray) -> pa.Array:
 @contextmanager
 def aligned_pairs(
     bench: Workbench,
+    vectors: tuple[Vectors, Vectors],
     pairs_sql: str,
     columns: str = "p.cluster_id",
-    vectors: tuple[str, str] = ("vectors", "vectors"),
 ) -> Iterator[tuple[pa.Table, np.ndarray, np.ndarray]]:
     """Offer all pairs by id with their two vectors, which are mapped from files: what is in memory is keys.
 
     Args:
-        bench: A workbench with `vectors`.
+        bench: A workbench of `vectors_bench`.
+        vectors: The media's and the texts'.
         pairs_sql: As in `pairs_with_vectors`.
         columns: Further columns, of the query `p`.
-        vectors: Views of the media's and of the texts' vectors.
 
     Yields:
         pair_id and the columns; (N, Dm) media vectors; (N, Dt) text vectors, float32, gone after the block.
     """
+    media, text = vectors
     with bench.as_written():
         bench.hold("asked", pairs_sql)
         for side, key_column, found, asked in (
-            (vectors[0], "media_id", "with_medium", "asked"), (vectors[1], "text_id", "paired", "with_medium"),
+            (media.view, "media_id", "with_medium", "asked"), (text.view, "text_id", "paired", "with_medium"),
         ):  # fmt: skip
             bench.hold(
                 found,
@@ -201,16 +248,16 @@ def aligned_pairs(
         f"SELECT p.media_id AS its_medium, p.text_id AS its_text, p.pair_id, {columns} FROM paired p",
         "pair_id",
     )
-    schema = rows.schema.insert(0, pa.field("place", pa.int64()))
+    schema = rows.schema.insert(0, pa.field("pair", pa.int64()))
     table = mapped(_numbered(rows, schema), schema)
     bench.drop("paired")
-    bench.con.register("aligned", table.select(["place", "its_medium", "its_text"]))
+    bench.con.register("aligned", table.select(["pair", "its_medium", "its_text"]))
     with TemporaryDirectory(prefix="xmodal-vectors-") as folder:
         sides = [
-            _mapped(bench, view, key_column, len(table), Path(folder) / key_column)
-            for view, key_column in zip(vectors, ("its_medium", "its_text"), strict=True)
+            _mapped(bench, side, key_column, len(table), Path(folder) / key_column)
+            for side, key_column in zip(vectors, ("its_medium", "its_text"), strict=True)
         ]
-        yield table.drop_columns(["place", "its_medium", "its_text"]), sides[0], sides[1]
+        yield table.drop_columns(["pair", "its_medium", "its_text"]), sides[0], sides[1]
     bench.con.unregister("aligned")
 
 
@@ -222,25 +269,27 @@ def _numbered(rows: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.
         start += len(batch)
 
 
-def _mapped(bench: Workbench, view: str, key_column: str, count: int, path: Path) -> np.ndarray:
-    """Write a side's vectors to a file, each at its pair's place, and return them mapped. (N, D), float32."""
-    sql = (
-        f"SELECT p.place, v.vector FROM {view} v "
-        f"JOIN (SELECT place, {key_column} FROM aligned) p ON v.item_id = p.{key_column}"
+def _mapped(bench: Workbench, vectors: Vectors, key_column: str, count: int, path: Path) -> np.ndarray:
+    """Write a side's vectors to a file, each at its pair's place, and return them mapped. (N, D), float32.
+
+    Keys are joined, vectors are read in the order they lie in.
+    """
+    if not count:
+        return np.empty((0, vectors.dim), np.float32)
+    pairs = f"(SELECT pair, {key_column} AS item_id FROM aligned) p USING (item_id)"
+    old = (
+        f"SELECT v._rowaddr, p.pair FROM addressed v ANTI JOIN (SELECT item_id FROM {vectors.new}) s USING (item_id) "
+        f"JOIN {pairs} WHERE v.encoder_digest = '{vectors.digest}'"
     )
-
-    def written() -> np.ndarray:
-        file: np.ndarray | None = None
-        for batch in bench.batches(sql, size=CHUNK):
-            if len(batch):
-                rows = matrix(pa.chunked_array([batch["vector"]]))
-                if file is None:
-                    file = np.memmap(path, np.float32, "w+", shape=(count, rows.shape[1]))
-                file[batch["place"].to_numpy()] = rows
-        return np.empty((0, 1), np.float32) if file is None else file
-
+    new = f"SELECT v.place, p.pair FROM numbered v JOIN {pairs}"
+    file = np.memmap(path, np.float32, "w+", shape=(count, vectors.dim))
     with bench.as_written():
-        return with_enough(written)
+        for rows_of in chain(
+            bench.chosen(vectors.spec, ["vector"], old, ["encoder_digest"], size=CHUNK),
+            bench.chosen_of_staged(vectors.new, ["vector"], new, ["item_id"], size=CHUNK),
+        ):
+            file[rows_of["pair"].to_numpy()] = matrix(rows_of["vector"])
+    return file
 
 
 def _batch(rows_of: pa.Table) -> PairBatch:

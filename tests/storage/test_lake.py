@@ -157,6 +157,25 @@ def test_files_that_lose_every_row_go_in_one_version_and_others_a_part_at_a_time
     assert [len(after.to_table()) for after in without(table, addresses[:0])] == []
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_rows_side_by_side_are_deleted_as_runs_and_no_other_row_is(tmp_path, monkeypatch, seed):
+    monkeypatch.setattr("storage.upserts.DELETED_ROWS", 7)
+    monkeypatch.setattr("storage.upserts.DELETED_RUNS", 2)
+    monkeypatch.setattr("storage.upserts.LONG_RUN", 3)
+    draw = np.random.default_rng(seed)
+    table = lance.write_dataset(
+        pa.table({"n": np.arange(120)}), str(tmp_path / "t.lance"), max_rows_per_file=25
+    )
+    table.delete(f"n IN ({', '.join(map(str, draw.choice(120, 9, replace=False)))})")  # gaps from before
+    placed = table.scanner(with_row_address=True).to_table()
+    gone = np.repeat(draw.random(40) < (seed + 1) / 9, 3) ^ (draw.random(120) < 0.1)
+    addresses = placed.filter(pa.array([bool(gone[n]) for n in placed["n"].to_pylist()]))[
+        "_rowaddr"
+    ].to_numpy()
+    *_, left = [table, *without(table, addresses)]
+    assert left.to_table()["n"].to_pylist() == [n for n in placed["n"].to_pylist() if not gone[n]]
+
+
 def test_of_rows_that_may_repeat_a_key_the_first_counts(lake):
     rows = pa.concat_tables(
         [text_rows({"a": "1", "b": "2"}), text_rows({"a": "3", "c": "4"}), text_rows({"c": "5"})]

@@ -122,6 +122,31 @@ def test_rows_are_chosen_in_the_order_they_lie_in(lake_dir, every):
     assert found["text_id"].to_pylist() == stored
 
 
+@pytest.mark.parametrize("every", [1, 3, 500])
+def test_rows_may_be_chosen_several_times(lake_dir, every):
+    lake, staging = lakes.open(lake_dir), Staging(lakes.open(lake_dir).place, "run")
+    texts = {f"{n:05d}": f"text {n}" for n in range(4000)}
+    with lake.writer() as writer:
+        upsert(writer, texts)
+        upsert(writer, {key: "replaced" for key in list(texts)[::7]})
+        head = writer.commit(tag="latest", recipe_digest="d", run_id="r")
+    staged = staging.write(text_rows(texts), "texts.arrow")
+    wanted = list(texts)[::every]
+    asked = [key for at, key in enumerate(wanted) for _ in range(1 + at % 3)]
+    with workbench(lake, head, staging) as bench:
+        bench.add_staged("staged_texts", [staged], TEXTS.stored)
+        bench.offer("wanted", lambda: pa.table({"text_id": asked, "number": range(len(asked))}))
+        stored = "SELECT a._rowaddr, w.number FROM addressed a JOIN wanted w USING (text_id)"
+        lying = "SELECT n.place, w.number FROM numbered n JOIN wanted w USING (text_id)"
+        for tables in (
+            bench.chosen(TEXTS, ["text_id"], stored, size=100),
+            bench.chosen_of_staged("staged_texts", ["text_id"], lying, ["text_id"], size=100),
+        ):
+            found = pa.concat_tables(tables)
+            assert sorted(found["number"].to_pylist()) == list(range(len(asked)))
+            assert [asked[number] for number in found["number"].to_pylist()] == found["text_id"].to_pylist()
+
+
 @pytest.mark.parametrize("every", [1, 7, 900])
 def test_staged_rows_are_chosen_in_the_order_of_their_files(lake_dir, every):
     lake = lakes.open(lake_dir)
