@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from schemas.tables import TableSpec
 from storage import rows
-from storage.database import as_written, cursor, database, with_enough
+from storage.database import as_written, cursor, database, tidy, with_enough
 from storage.lake import Lake
 from storage.staging import Staging
 from storage.streams import Batches, batch_rows, held, numbered
@@ -144,6 +144,7 @@ class Workbench:
                 )
         finally:
             self._con.unregister(name)
+            tidy()
 
     def chosen(
         self, spec: TableSpec, columns: Sequence[str], sql: str, beside: Sequence[str] = (), *, size: int

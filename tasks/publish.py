@@ -26,7 +26,7 @@ from schemas.tables import (
 )
 from storage.lake import Writer
 from storage.versions import Snapshot
-from storage.workbench import BATCH_ROWS, Workbench
+from storage.workbench import BATCH_ROWS, KEY_ROWS, Workbench
 from tasks.check import gate
 from tasks.decide import DROPPED, Decided, decided_bench
 from tasks.embed import Embedded
@@ -52,20 +52,21 @@ WHERE ({", ".join(f"m.{name}" for name in _OF_MEDIA)}) IS DISTINCT FROM ({_STATE
 _TEXT_STATE = """
 SELECT n.text_id, n.present, k.kept, k.dropped_by FROM now_texts n JOIN kept_text k ON k.id = n.text_id
 """
+_TOLD_TEXTS = "SELECT text_id FROM base_texts SEMI JOIN (SELECT text_id FROM staged_texts) s USING (text_id)"
 _FRESH_TEXTS = """
 WITH known AS (
   SELECT text_id, text, language, min(language_from) AS language_from, origin, NULL AS generator
   FROM staged_texts GROUP BY text_id, text, language, origin  -- an id is a digest of the other three
 )
 SELECT k.*, length(k.text) AS length_chars, s.present, s.kept, s.dropped_by, '{run}' AS run_id
-FROM text_state s
-JOIN (SELECT * FROM known ANTI JOIN (SELECT text_id FROM base_texts) b USING (text_id)) k ON k.text_id = s.text_id
+FROM text_state s JOIN (SELECT * FROM known ANTI JOIN told_texts USING (text_id)) k ON k.text_id = s.text_id
 """
-_CHANGED_TEXTS = """
-SELECT b.text_id, b.text, b.language, b.language_from, b.origin, b.generator, b.length_chars,
-       s.present, s.kept, s.dropped_by, '{run}' AS run_id
-FROM base_texts b JOIN text_state s USING (text_id)
-WHERE (b.present, b.kept, b.dropped_by) IS DISTINCT FROM (s.present, s.kept, s.dropped_by)
+_OF_TEXTS = ("present", "kept", "dropped_by")
+_STATE_OF_TEXTS = ", ".join(f"s.{name}" for name in _OF_TEXTS)
+_CHANGED_TEXTS = f"""
+SELECT b._rowaddr, {_STATE_OF_TEXTS}, '{{run}}' AS run_id
+FROM addressed b JOIN text_state s ON s.text_id = b.text_id
+WHERE ({", ".join(f"b.{name}" for name in _OF_TEXTS)}) IS DISTINCT FROM ({_STATE_OF_TEXTS})
 """
 _PAIR_STATE = """
 SELECT n.pair_id, n.media_id, n.text_id, n.role, n.present, k.kept, k.dropped_by
@@ -123,6 +124,7 @@ SAID = (DECISIONS, DIVISIONS, REASONS_OF_PAIRS, REPAIRS)
 _HELD = {
     "media_state": _MEDIA_STATE,
     "text_state": _TEXT_STATE,
+    "told_texts": _TOLD_TEXTS,
     "pair_state": _PAIR_STATE,
     "crowded": _CROWDED,
     "merged_sources": _MERGED,
@@ -144,8 +146,7 @@ def commit(job: Job, decided: Decided, embedded: Embedded | None, writer: Writer
             for name, sql in _HELD.items():
                 bench.hold(name, sql)
         tables: list[tuple[TableSpec, tuple[str, ...]]] = [
-            (TEXTS, (_FRESH_TEXTS, _CHANGED_TEXTS)), (PAIRS, (_PAIRS,)), (SOURCES, (_SOURCES,)),
-            (QUARANTINE, (_QUARANTINE,)),
+            (PAIRS, (_PAIRS,)), (SOURCES, (_SOURCES,)), (QUARANTINE, (_QUARANTINE,)),
         ]  # fmt: skip
         if run.judges:
             # what a medium found twice, or a killed run, has scored twice counts once
@@ -158,6 +159,7 @@ def commit(job: Job, decided: Decided, embedded: Embedded | None, writer: Writer
         if decided.people:
             tables.append((VERDICTS, ("SELECT * FROM staged_verdicts",)))
         _upsert(run, writer, step, MEDIA, _staged_media(run, bench))
+        _upsert(run, writer, step, TEXTS, _staged_texts(run, bench))
         for spec, queries in tables:
             with bench.as_written():
                 staged = [
@@ -268,6 +270,16 @@ def _staged_media(run: Run, bench: Workbench) -> list[str]:
     return [
         bench.stage_tables(tables, MEDIA, "publish", f"media-{name}.arrow") for name, tables in named.items()
     ]
+
+
+def _staged_texts(run: Run, bench: Workbench) -> list[str]:
+    """Stage what is new, and rows of the snapshot whose state differs now."""
+    facts = [name for name in TEXTS.schema.names if name not in {*_OF_TEXTS, "run_id"}]
+    sql = _CHANGED_TEXTS.format(run=run.run_id)
+    with bench.as_written():
+        fresh = bench.stage_rows(_FRESH_TEXTS.format(run=run.run_id), TEXTS, "publish", "texts-fresh.arrow")
+        changed = bench.chosen(TEXTS, facts, sql, _OF_TEXTS, size=KEY_ROWS)
+        return [fresh, bench.stage_tables(changed, TEXTS, "publish", "texts-changed.arrow")]
 
 
 def _upsert(
