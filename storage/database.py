@@ -18,7 +18,7 @@ T = TypeVar("T")
 _log = logging.getLogger("xmodal.joins")
 MEMORY = "256MB"
 # Of a flow that sorts in parts and joins two tables a statement: enough for nearly all of them, up to so many rows.
-LITTLE_MB = 28
+LITTLE_MB = 32
 LITTLE_ROWS = 1_300_000
 MUCH_ROWS = 100_000  # with fewer, what joins hold is not worth a millisecond a statement
 MORE = 1.5  # times as much for a statement that lacks memory; what it lacks shows within a second
@@ -142,12 +142,6 @@ def room(rows: int) -> Iterator[int]:
         _give_back(little, before)
 
 
-def tidy() -> None:
-    """Have what statements held go back to the system, where the limit is ours to raise; for those whose rows were streamed."""
-    if (little := _LITTLE.get()) is not None:
-        _give_back(little, little.limit_mb)
-
-
 def lacks_memory(error: Exception) -> bool:
     """Whether a statement failed for lack of memory."""
     return isinstance(error, duckdb.OutOfMemoryException) or "Out of Memory Error" in str(error)
@@ -179,7 +173,8 @@ def cursor() -> Iterator[duckdb.DuckDBPyConnection]:
         con.execute("SET TimeZone = 'UTC'")
         yield con
         con.close()  # and what it names
-        tidy()
+        if (little := _LITTLE.get()) is not None:
+            _give_back(little, little.limit_mb)
 
 
 @contextmanager

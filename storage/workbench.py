@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from schemas.tables import TableSpec
 from storage import rows
-from storage.database import as_written, cursor, database, tidy, with_enough
+from storage.database import as_written, cursor, database, with_enough
 from storage.lake import Lake
 from storage.staging import Staging
 from storage.streams import Batches, batch_rows, held, numbered
@@ -139,12 +139,10 @@ class Workbench:
         self._con.register(name, held(rows_of))
         try:
             for wanted, params in _parts(rows_of, by):
-                yield from self.batches(
-                    f"SELECT * FROM {name} WHERE {wanted} ORDER BY {order}", params, size=size
-                )
+                sql = f"SELECT * FROM {name} WHERE {wanted} ORDER BY {order}"
+                yield from self.mapped(sql, params).to_batches(max_chunksize=size)
         finally:
             self._con.unregister(name)
-            tidy()
 
     def chosen(
         self, spec: TableSpec, columns: Sequence[str], sql: str, beside: Sequence[str] = (), *, size: int

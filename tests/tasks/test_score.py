@@ -44,8 +44,12 @@ def test_each_pair_gets_its_own_two_vectors(lake_dir, monkeypatch, stored, stage
     staging = Staging(lake.place, "run")
     ids = [f"{n:04d}" for n in draw.permutation(800)]
     of_base = {one: draw.random(DIM) for one in ids[:stored]}
-    of_another = {one: draw.random(DIM) for one in ids[stored : stored + 20]}  # made by another version of the encoder
-    new = {one: draw.random(DIM) for one in [*ids[: staged // 2], *ids[stored + 5 : stored + 5 + staged // 2]]}
+    of_another = {
+        one: draw.random(DIM) for one in ids[stored : stored + 20]
+    }  # made by another version of the encoder
+    new = {
+        one: draw.random(DIM) for one in [*ids[: staged // 2], *ids[stored + 5 : stored + 5 + staged // 2]]
+    }
     with lake.writer() as writer:
         for number, (some, digest) in enumerate(((of_base, "now"), (of_another, "before"))):
             path = staging.write(rows_of(some, digest), f"base-{number}.arrow")
