@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, compress, pairwise
 
 import duckdb
 import lance
@@ -25,8 +25,9 @@ TRIMMED_ROWS = 1 << 18  # after which memory is given back
 DELETED_ROWS = (
     1 << 14
 )  # named one by one at once: a version each, and 600 bytes a row while Lance looks for them
-DELETED_RUNS = 64  # of rows that lie side by side, at once
-LONG_RUN = 1 << 10  # rows that are worth a run of their own
+DELETED_RUNS = 64  # of blocks, at once
+BLOCK_BITS = 10  # rows of which the fewer are named, those that go or those that stay
+_OF_FILE = 32  # bits of an address: which row of its file
 
 
 @dataclass(frozen=True)
@@ -152,14 +153,12 @@ def without(
     Raises:
         CommitConflictError: Another writer has deleted rows of the same files, or moved them.
     """
-    whole, rest = [], []
-    for start, end, number in _by_fragment(addresses):
-        if end - start == _fragment(dataset, number).count_rows():
-            whole.append(number)
-        else:
-            rest.append(addresses[start:end])
-    steps = _conditions(np.concatenate([*rest, addresses[:0]]))
-    for step in chain([[]] * bool(whole), steps):
+    whole = [
+        number
+        for start, end, number in _by_fragment(addresses)
+        if end - start == _fragment(dataset, number).count_rows()
+    ]
+    for step in chain([[]] * bool(whole), _conditions(addresses, whole)):
         left, gone = [], [] if step else whole
         for number, condition in step:
             if (kept := _fragment(dataset, number).delete(condition)) is None:
@@ -173,35 +172,87 @@ def without(
         yield dataset
 
 
-def _conditions(addresses: NDArray[np.uint64]) -> Iterator[list[tuple[int, str]]]:
-    """Yield, a version at a time, files and the condition that some of the ascending addresses fulfil.
+def _conditions(addresses: NDArray[np.uint64], but: list[int]) -> Iterator[list[tuple[int, str]]]:
+    """Yield, a version at a time, files and the condition that some of the ascending addresses fulfil, but for some files.
 
-    Rows that lie side by side, as all scores of one method over a whole set do, are said by their first and last.
+    Of a set scored anew nearly all rows of a method go, and they lie side by side: what is named are those that stay.
     """
-    if not len(addresses):
-        return
-    starts = np.flatnonzero(np.diff(addresses, prepend=addresses[:1] - np.uint64(2)) != 1)
-    ends = np.append(starts[1:], len(addresses))
-    is_long = ends - starts >= LONG_RUN
-    runs = np.stack([addresses[starts[is_long]], addresses[ends[is_long] - 1]], axis=1)
-    single = addresses[np.repeat(~is_long, ends - starts)]
-    for step in range(max(-(-len(runs) // DELETED_RUNS), -(-len(single) // DELETED_ROWS))):
-        said: dict[int, list[str]] = {}
-        for first, last in runs[step * DELETED_RUNS : (step + 1) * DELETED_RUNS].tolist():
-            said.setdefault(first >> 32, []).append(f"(_rowaddr >= {first} AND _rowaddr <= {last})")
-        named = single[step * DELETED_ROWS : (step + 1) * DELETED_ROWS]
-        for start, end, number in _by_fragment(named):
-            listed = ", ".join(map(str, named[start:end].tolist()))
-            said.setdefault(number, []).append(f"_rowaddr IN ({listed})")
-        yield [(number, " OR ".join(said[number])) for number in sorted(said)]
+    starts = _blocks(addresses)
+    ends = np.append(starts[1:], len(addresses))[: len(starts)]
+    blocks = (addresses[starts] >> np.uint64(BLOCK_BITS)).astype(np.int64)
+    is_wanted = ~np.isin(blocks >> (_OF_FILE - BLOCK_BITS), but)
+    starts, ends, blocks = starts[is_wanted], ends[is_wanted], blocks[is_wanted]
+    counts = ends - starts
+    is_dense = 2 * counts > 1 << BLOCK_BITS
+    goes_on = np.zeros(len(blocks), bool)
+    goes_on[1:] = is_dense[1:] & is_dense[:-1] & (np.diff(blocks) == 1)
+    cost = np.where(is_dense, (1 << BLOCK_BITS) - counts, counts) + np.where(
+        is_dense & ~goes_on, DELETED_ROWS // DELETED_RUNS, 0
+    )
+    step = np.cumsum(cost) // DELETED_ROWS
+    files = blocks >> (_OF_FILE - BLOCK_BITS)
+    for first, last in _equal(step):
+        yield [
+            (
+                int(files[first + start]),
+                _condition(
+                    blocks[first + start : first + end],
+                    is_dense[first + start : first + end],
+                    [addresses[starts[at] : ends[at]] for at in range(first + start, first + end)],
+                ),
+            )
+            for start, end in _equal(files[first:last])
+        ]
+
+
+def _condition(blocks: NDArray[np.int64], is_dense: NDArray[np.bool_], rows: list[NDArray[np.uint64]]) -> str:
+    """Return what addresses of some blocks of a file fulfil, and no other of the file."""
+    said, size = [], 1 << BLOCK_BITS
+    dense = blocks[is_dense]
+    if len(dense):
+        firsts = dense[np.diff(dense, prepend=dense[0] - 2) != 1].tolist()
+        lasts = dense[np.diff(dense, append=dense[-1] + 2) != 1].tolist()
+        runs = " OR ".join(
+            f"(_rowaddr >= {first * size} AND _rowaddr < {last * size + size})"
+            for first, last in zip(firsts, lasts, strict=True)
+        )
+        staying = [
+            address
+            for block, gone in zip(dense.tolist(), compress(rows, is_dense), strict=True)
+            for address in sorted(set(range(block * size, block * size + size)).difference(gone.tolist()))
+        ]
+        said.append(f"({runs}) AND _rowaddr NOT IN ({_listed(staying)})" if staying else runs)
+    going = [address for gone in compress(rows, ~is_dense) for address in gone.tolist()]
+    if going:
+        said.append(f"_rowaddr IN ({_listed(going)})")
+    return " OR ".join(f"({each})" for each in said)
+
+
+def _listed(addresses: list[int]) -> str:
+    return ", ".join(map(str, addresses))
+
+
+def _blocks(addresses: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Return where the addresses of each block begin among ascending ones."""
+    found = [np.zeros(min(1, len(addresses)), np.int64)]
+    for at in range(0, len(addresses), TRIMMED_ROWS):  # a part at a time: memory
+        part = addresses[at : at + TRIMMED_ROWS + 1] >> np.uint64(BLOCK_BITS)
+        found.append(at + 1 + np.flatnonzero(part[1:] != part[:-1]))
+    return np.concatenate(found)
+
+
+def _equal(values: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Yield where each run of equal values begins and ends."""
+    edges = [0, *(np.flatnonzero(np.diff(values)) + 1).tolist(), len(values)]
+    yield from ((start, end) for start, end in pairwise(edges) if end > start)
 
 
 def _by_fragment(addresses: NDArray[np.uint64]) -> Iterator[tuple[int, int, int]]:
     """Yield where the addresses of each file begin and end among ascending ones, and the file's number."""
     start = 0
     while start < len(addresses):
-        number = int(addresses[start]) >> 32
-        end = int(np.searchsorted(addresses, np.uint64((number + 1) << 32)))
+        number = int(addresses[start]) >> _OF_FILE
+        end = int(np.searchsorted(addresses, np.uint64((number + 1) << _OF_FILE)))
         yield start, end, number
         start = end
 

@@ -192,15 +192,19 @@ def _clusters(run: Run, bench: Workbench) -> int:
             start += len(batch)
 
     path = run.staging.write_batches(numbered(), HASHED, "merged", "hashed.arrow")
-    hashes = np.concatenate(found)
-    found.clear()
-    stands_for = representatives(hashes, near.max_distance)
-    del hashes
+    stands_for = representatives(_joined(found), near.max_distance)
     others = np.flatnonzero(stands_for != np.arange(len(stands_for), dtype=stands_for.dtype))
     bench.add_staged("hashed", [path], HASHED)
     bench.offer("stood_for", lambda: pa.table({"place": others, "by": stands_for[others]}))
     bench.stage(_CLUSTERS, "merged", "clusters.arrow", schema=CLUSTERS)
     return len(others)
+
+
+def _joined(parts: list[np.ndarray]) -> np.ndarray:
+    """Return the parts as one, and let go of them."""
+    whole = np.concatenate(parts)
+    parts.clear()
+    return whole
 
 
 def _grouped(rows: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -56,8 +56,10 @@ def representatives(hashes: Hashes, max_distance: int) -> Rows:
     distinct = np.sort(first[telling])  # in order of priority
     del first, bits, telling
     if max_distance and len(distinct):
-        joined = np.arange(len(hashes), dtype=number)
-        joined[distinct] = distinct[_greedy(hashes[distinct], max_distance)]
+        count, hashes = len(hashes), hashes[distinct]  # whoever called may have let go of them
+        nearest = distinct[_greedy(hashes, max_distance)]
+        joined = np.arange(count, dtype=number)
+        joined[distinct] = nearest
         stands_for = joined[stands_for]
     return stands_for
 
@@ -111,7 +113,7 @@ def _first_within(queries: Hashes, gallery: Hashes, max_distance: int) -> Rows:
     first = np.full(len(queries), len(gallery), dtype=_number(len(gallery)))
     for mask in _masks(max_distance, len(gallery), _entropy(gallery)):
         keys = gallery & mask
-        order = np.argsort(keys, kind="stable").astype(_number(len(gallery)))
+        order = np.argsort(keys).astype(_number(len(gallery)))
         keys = keys[order]
         for at in range(0, len(queries), _QUERIES):
             part = slice(at, at + _QUERIES)

@@ -144,36 +144,49 @@ def test_rows_replaced_again_and_again_end_as_a_dictionary_does(lake, monkeypatc
 
 def test_files_that_lose_every_row_go_in_one_version_and_others_a_part_at_a_time(tmp_path, monkeypatch):
     monkeypatch.setattr("storage.upserts.DELETED_ROWS", 4)
+    monkeypatch.setattr("storage.upserts.BLOCK_BITS", 2)
     rows = pa.table({"n": np.arange(50)})
     table = lance.write_dataset(rows, str(tmp_path / "t.lance"), max_rows_per_file=10)
     table.delete("n = 12")  # of a file whose other rows go
-    gone = {*range(10), *range(10, 20), 23, *range(31, 40)}
+    gone = {*range(10), *range(10, 20), 20, 21, 24, 25, 28, 29, 30, 31, 34, 35}
     placed = table.scanner(with_row_address=True).to_table()
     addresses = placed.filter(pa.array([n in gone for n in placed["n"].to_pylist()]))["_rowaddr"].to_numpy()
     left = [after.to_table()["n"].to_pylist() for after in without(table, addresses)]
     assert left[0] == list(range(20, 50))
-    assert [len(each) for each in left] == [30, 26, 22, 20]  # ten rows of two files, four at a time
+    assert [len(each) for each in left] == [30, 28, 24, 20]  # two rows of a block: less than four, four, four
     assert left[-1] == [n for n in range(50) if n not in gone]
     assert [len(after.to_table()) for after in without(table, addresses[:0])] == []
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_rows_side_by_side_are_deleted_as_runs_and_no_other_row_is(tmp_path, monkeypatch, seed):
+@pytest.mark.parametrize("seed", range(12))
+def test_of_rows_side_by_side_those_that_stay_are_named_and_no_other_row_goes(tmp_path, monkeypatch, seed):
     monkeypatch.setattr("storage.upserts.DELETED_ROWS", 7)
     monkeypatch.setattr("storage.upserts.DELETED_RUNS", 2)
-    monkeypatch.setattr("storage.upserts.LONG_RUN", 3)
+    monkeypatch.setattr("storage.upserts.BLOCK_BITS", 2 + seed % 3)
+    monkeypatch.setattr("storage.upserts.TRIMMED_ROWS", 11)
     draw = np.random.default_rng(seed)
     table = lance.write_dataset(
         pa.table({"n": np.arange(120)}), str(tmp_path / "t.lance"), max_rows_per_file=25
     )
     table.delete(f"n IN ({', '.join(map(str, draw.choice(120, 9, replace=False)))})")  # gaps from before
     placed = table.scanner(with_row_address=True).to_table()
-    gone = np.repeat(draw.random(40) < (seed + 1) / 9, 3) ^ (draw.random(120) < 0.1)
+    gone = np.repeat(draw.random(20) < (seed + 1) / 13, 6) ^ (draw.random(120) < 0.1)
     addresses = placed.filter(pa.array([bool(gone[n]) for n in placed["n"].to_pylist()]))[
         "_rowaddr"
     ].to_numpy()
     *_, left = [table, *without(table, addresses)]
     assert left.to_table()["n"].to_pylist() == [n for n in placed["n"].to_pylist() if not gone[n]]
+
+
+def test_a_set_that_is_nearly_all_replaced_is_so_in_few_versions(tmp_path):
+    table = lance.write_dataset(pa.table({"n": np.arange(200_000)}), str(tmp_path / "t.lance"))
+    gone = np.random.default_rng(3).random(200_000) < 0.99
+    gone[150_000:] = False
+    versions = list(
+        without(table, np.flatnonzero(gone).astype(np.uint64))
+    )  # a row's address in the first file is its number
+    assert len(versions) == 1
+    assert versions[0].to_table()["n"].to_pylist() == np.flatnonzero(~gone).tolist()
 
 
 def test_of_rows_that_may_repeat_a_key_the_first_counts(lake):
