@@ -21,7 +21,8 @@ MEMORY = "256MB"
 LITTLE_MB = 32
 LITTLE_ROWS = 1_300_000
 MUCH_ROWS = 100_000  # with fewer, what joins hold is not worth a millisecond a statement
-MORE = 1.5  # times as much for a statement that lacks memory; what it lacks shows within a second
+MORE = 1.25  # times as much for a statement that lacks memory; what it lacks shows within a second
+ROOMIER = 1.5  # times as much at most for a join that could be made in parts as well
 # What a join must hold at least grows with its rows: 32 to 64 MB at 1.3 million keys, 128 to 256 at thirteen.
 MORE_ROWS_POWER = 0.5
 # What a query held goes back to the system when it is done, not at some later query: the engine's allocator keeps it.
@@ -133,7 +134,7 @@ def room(rows: int) -> Iterator[int]:
         return
     before = little.limit_mb
     needed = little.least_mb * (rows / LITTLE_ROWS) ** MORE_ROWS_POWER
-    limit = min(max(before, needed), MORE * before)
+    limit = min(max(before, needed), ROOMIER * before)
     if limit > before:
         _set_limit(little, limit)
     try:

@@ -77,14 +77,13 @@ SELECT a.media_id, modality, width_px, height_px, phash, coalesce(f.locators, a.
        f.media_id IS NOT NULL AS present
 FROM facts a LEFT JOIN found_media f USING (media_id)
 """
-_NOW_TEXTS = """
-WITH known AS (
-  SELECT DISTINCT text_id, text FROM staged_texts
-  UNION ALL
-  SELECT text_id, text FROM base_texts ANTI JOIN (SELECT DISTINCT text_id FROM staged_texts) USING (text_id)
-)
-SELECT k.text_id, k.text, f.text_id IS NOT NULL OR w.text_id IS NOT NULL AS present
-FROM known k LEFT JOIN found_texts f USING (text_id) LEFT JOIN written w USING (text_id)
+_KNOWN_TEXTS = """
+SELECT DISTINCT text_id, text FROM staged_texts
+UNION ALL
+SELECT text_id, text FROM base_texts ANTI JOIN (SELECT DISTINCT text_id FROM staged_texts) USING (text_id)
+"""
+_NOW_TEXTS = f"""
+SELECT k.text_id, k.text, g.text_id IS NULL AS present FROM ({_KNOWN_TEXTS}) k LEFT JOIN gone_texts g USING (text_id)
 """
 _KNOWN_PAIRS = """
 SELECT pair_id, media_id, text_id, min(role) AS role FROM staged_texts WHERE pair_id IS NOT NULL GROUP BY 1, 2, 3
@@ -93,10 +92,10 @@ SELECT pair_id, media_id, text_id, role FROM base_pairs
 ANTI JOIN (SELECT DISTINCT pair_id FROM staged_texts) USING (pair_id)
 """
 _NOW_PAIRS = f"""
-SELECT k.*, f.media_id IS NOT NULL OR w.pair_id IS NOT NULL AS present
-FROM ({_KNOWN_PAIRS}) k LEFT JOIN found_pairs f USING (media_id, text_id) LEFT JOIN written_pairs w USING (pair_id)
+SELECT k.*, g.pair_id IS NULL AS present FROM ({_KNOWN_PAIRS}) k LEFT JOIN gone_pairs g USING (pair_id)
 """
-# One join a statement, each result held or staged: what several joins of one statement hold, they cannot all spill.
+# One join a statement, each result held or staged: what several joins of one statement hold, they cannot all spill. What is
+# gone is mostly little: so rows with texts pass by it.
 _FIRST = {
     "found_texts": "SELECT DISTINCT unnest(text_ids) AS text_id FROM now_sources WHERE present",
     # No source has what the platform wrote: it is there as long as a medium it was written about is. A source may bring
@@ -105,6 +104,8 @@ _FIRST = {
     "said": "SELECT p.text_id, p.media_id FROM base_pairs p SEMI JOIN generated g USING (text_id) WHERE p.present",
     "written": "SELECT DISTINCT s.text_id FROM said s SEMI JOIN (SELECT media_id FROM now_sources WHERE present) m "
     "USING (media_id)",
+    "not_found": f"SELECT k.text_id FROM ({_KNOWN_TEXTS}) k ANTI JOIN found_texts USING (text_id)",
+    "gone_texts": "SELECT text_id FROM not_found ANTI JOIN written USING (text_id)",
 }
 _SECOND = {
     "found_pairs": "SELECT DISTINCT media_id, unnest(text_ids) AS text_id FROM now_sources "
@@ -112,6 +113,8 @@ _SECOND = {
     "told": f"SELECT k.pair_id, k.media_id FROM ({_KNOWN_PAIRS}) k SEMI JOIN written w USING (text_id)",
     "written_pairs": "SELECT t.pair_id FROM told t SEMI JOIN (SELECT media_id FROM now_sources WHERE present) m "
     "USING (media_id)",
+    "unbound": f"SELECT k.pair_id FROM ({_KNOWN_PAIRS}) k ANTI JOIN found_pairs USING (media_id, text_id)",
+    "gone_pairs": "SELECT pair_id FROM unbound ANTI JOIN written_pairs USING (pair_id)",
 }
 HASHED = pa.schema([("place", pa.int64()), ("media_id", pa.string()), ("phash", pa.string())])
 # The largest picture of a cluster stands for it.

@@ -42,12 +42,12 @@ _OF_MEDIA = ("locators", "cluster_id", "present", "kept", "dropped_by")
 _STATE_OF_MEDIA = ", ".join(f"s.{name}" for name in _OF_MEDIA)
 _FRESH_MEDIA = f"""
 SELECT m.place, {_STATE_OF_MEDIA}, '{{run}}' AS run_id
-FROM numbered m SEMI JOIN fresh_media f USING (source_id) JOIN media_state s ON s.media_id = m.media_id
+FROM media_state s JOIN (SELECT place, media_id FROM numbered SEMI JOIN fresh_media USING (source_id)) m
+  ON m.media_id = s.media_id
 """
 _CHANGED_MEDIA = f"""
 SELECT m._rowaddr, {_STATE_OF_MEDIA}, '{{run}}' AS run_id
-FROM addressed m ANTI JOIN fresh_media f USING (media_id) JOIN media_state s ON s.media_id = m.media_id
-WHERE ({", ".join(f"m.{name}" for name in _OF_MEDIA)}) IS DISTINCT FROM ({_STATE_OF_MEDIA})
+FROM changed_media s JOIN (SELECT media_id, _rowaddr FROM addressed) m ON m.media_id = s.media_id
 """
 _TEXT_STATE = """
 SELECT n.text_id, n.present, k.kept, k.dropped_by FROM now_texts n JOIN kept_text k ON k.id = n.text_id
@@ -99,9 +99,7 @@ LEFT JOIN ({DROPPED.format(subject="media")}) m ON m.id = r.media_id
 LEFT JOIN ({DROPPED.format(subject="text")}) t ON r.media_id IS NULL AND t.id = r.text_ids[1]
 """
 _SOURCES = """
-SELECT o.*, '{run}' AS run_id FROM outcomes o LEFT JOIN base_sources b USING (source_id)
-WHERE b.source_id IS NULL OR (b.fingerprint, b.media_id, b.text_ids, b.status, b.outcome, b.reason, b.present)
-  IS DISTINCT FROM (o.fingerprint, o.media_id, o.text_ids, o.status, o.outcome, o.reason, o.present)
+SELECT o.*, '{run}' AS run_id FROM outcomes o SEMI JOIN changed_sources USING (source_id)
 """
 # A refusal stays on record; it is active while the same item is still refused for it.
 _QUARANTINE = """
@@ -120,7 +118,21 @@ SELECT b.* EXCLUDE (row_digest) REPLACE (false AS active, '{{run}}' AS run_id) F
 ANTI JOIN staged_{table} s USING ({key}) WHERE b.active
 """
 SAID = (DECISIONS, DIVISIONS, REASONS_OF_PAIRS, REPAIRS)
-# One join a statement: what several joins of one statement hold, they cannot all spill.
+_EITHER = "SELECT {key} FROM {one} UNION ALL SELECT {key} FROM {other} ANTI JOIN {one} USING ({key})"
+
+
+def _differing(key: str, here: str, base: str, *columns: str) -> str:
+    """Return the query of keys that stand otherwise in `base`, or not at all, in one of some columns."""
+    of_here, of_base = (", ".join(f"{side}.{name}" for name in columns) for side in ("h", "b"))
+    return (
+        f"SELECT h.{key} FROM (SELECT {key}, {', '.join(columns)} FROM {here}) h "
+        f"LEFT JOIN (SELECT {key}, {', '.join(columns)} FROM {base}) b ON b.{key} = h.{key} "
+        f"WHERE b.{key} IS NULL OR ({of_base}) IS DISTINCT FROM ({of_here})"
+    )
+
+
+# One join a statement: what several joins of one statement hold, they cannot all spill. Rows of many columns are compared
+# some columns at a time, since one side is held.
 _HELD = {
     "media_state": _MEDIA_STATE,
     "text_state": _TEXT_STATE,
@@ -129,6 +141,16 @@ _HELD = {
     "crowded": _CROWDED,
     "merged_sources": _MERGED,
     "outcomes": _OUTCOMES,  # what stands on the right is what was dropped or merged alone
+    "moved": _differing("media_id", "media_state", "base_media", "locators"),
+    "judged": _differing(
+        "media_id", "media_state", "base_media", "cluster_id", "present", "kept", "dropped_by"
+    ),
+    "either": _EITHER.format(key="media_id", one="moved", other="judged"),
+    "known": "SELECT media_id FROM either ANTI JOIN fresh_media USING (media_id)",
+    "changed_media": "SELECT s.* FROM media_state s SEMI JOIN known USING (media_id)",
+    "reread": _differing("source_id", "outcomes", "base_sources", "fingerprint", "media_id", "text_ids"),
+    "ended": _differing("source_id", "outcomes", "base_sources", "status", "outcome", "reason", "present"),
+    "changed_sources": _EITHER.format(key="source_id", one="reread", other="ended"),
 }
 
 
@@ -255,21 +277,18 @@ def record(job: Job, snapshot: Snapshot | None, *, message: str = "") -> None:
 def _staged_media(run: Run, bench: Workbench) -> list[str]:
     """Stage what is new, and rows of the snapshot whose state differs now, thumbnails included."""
     facts = [name for name in MEDIA.schema.names if name not in {*_OF_MEDIA, "run_id"}]
+    fresh, changed = (sql.format(run=run.run_id) for sql in (_FRESH_MEDIA, _CHANGED_MEDIA))
     named = {
         "fresh": bench.chosen_of_staged(
-            "staged_media",
-            facts,
-            _FRESH_MEDIA.format(run=run.run_id),
-            ["source_id", "media_id"],
-            size=BATCH_ROWS,
+            "staged_media", facts, fresh, ["source_id", "media_id"], size=BATCH_ROWS
         ),
-        "changed": bench.chosen(
-            MEDIA, facts, _CHANGED_MEDIA.format(run=run.run_id), _OF_MEDIA, size=BATCH_ROWS
-        ),
+        "changed": bench.chosen(MEDIA, facts, changed, size=BATCH_ROWS),
     }
-    return [
-        bench.stage_tables(tables, MEDIA, "publish", f"media-{name}.arrow") for name, tables in named.items()
-    ]
+    with bench.as_written():
+        return [
+            bench.stage_tables(tables, MEDIA, "publish", f"media-{name}.arrow")
+            for name, tables in named.items()
+        ]
 
 
 def _staged_texts(run: Run, bench: Workbench) -> list[str]:

@@ -66,7 +66,7 @@ class Vectors:
     """The vectors of an encoder, old and new.
 
     Args:
-        view: What a workbench of `vectors_bench` calls them: item_id and vector.
+        view: What a workbench of `vectors_bench` calls them: item_id, side and vector.
         spec: Of the table that has the old ones.
         digest: The encoder's.
     """
@@ -123,8 +123,8 @@ def _offer(bench: Workbench, vectors: Vectors, paths: tuple[str, ...]) -> None:
     bench.add_base(spec)
     bench.add_staged(new, paths, spec.stored)
     bench.execute(
-        f"CREATE TEMP VIEW {view} AS SELECT item_id, vector FROM {new} UNION ALL "
-        f"SELECT item_id, vector FROM base_{spec.name} b ANTI JOIN (SELECT item_id FROM {new}) s USING (item_id) "
+        f"CREATE TEMP VIEW {view} AS SELECT item_id, side, vector FROM {new} UNION ALL "
+        f"SELECT item_id, side, vector FROM base_{spec.name} b ANTI JOIN (SELECT item_id FROM {new}) s USING (item_id) "
         f"WHERE b.encoder_digest = '{vectors.digest}'"
     )
 
@@ -236,12 +236,13 @@ def aligned_pairs(
     media, text = vectors
     with bench.as_written():
         bench.hold("asked", pairs_sql)
-        for side, key_column, found, asked in (
-            (media.view, "media_id", "with_medium", "asked"), (text.view, "text_id", "paired", "with_medium"),
+        for side, of_side, asked, found in (
+            ("media", media, "asked", "with_medium"), ("text", text, "with_medium", "paired"),
         ):  # fmt: skip
             bench.hold(
                 found,
-                f"SELECT p.* FROM {asked} p SEMI JOIN (SELECT item_id FROM {side}) v ON v.item_id = p.{key_column}",
+                f"SELECT p.* FROM {asked} p SEMI JOIN (SELECT item_id FROM {of_side.view} WHERE side = '{side}') v "
+                f"ON v.item_id = p.{side}_id",
             )
             bench.drop(asked)
     rows = bench.ordered(

@@ -14,6 +14,7 @@ from tasks import score
 from tasks.score import Vectors, aligned_pairs
 
 DIM = 3
+SIDES = {"m": "media", "t": "text"}
 SPEC = embeddings("embeddings_some", DIM)
 
 
@@ -24,7 +25,7 @@ def rows_of(vectors, digest):
     table = pa.table(
         {
             "item_id": list(vectors),
-            "side": ["media"] * count,
+            "side": [SIDES[one[0]] for one in vectors],
             "modality": ["image"] * count,
             "encoder_digest": [digest] * count,
             "vector": pa.FixedSizeListArray.from_arrays(flat, DIM),
@@ -42,7 +43,7 @@ def test_each_pair_gets_its_own_two_vectors(lake_dir, monkeypatch, stored, stage
     draw = np.random.default_rng(stored + staged)
     lake = lakes.open(lake_dir)
     staging = Staging(lake.place, "run")
-    ids = [f"{n:04d}" for n in draw.permutation(800)]
+    ids = [f"{'mt'[n % 2]}{n:04d}" for n in draw.permutation(800)]
     of_base = {one: draw.random(DIM) for one in ids[:stored]}
     of_another = {
         one: draw.random(DIM) for one in ids[stored : stored + 20]
@@ -56,7 +57,10 @@ def test_each_pair_gets_its_own_two_vectors(lake_dir, monkeypatch, stored, stage
             writer.upsert(SPEC, staging.dataset([path], SPEC.stored))
         head = writer.commit(tag="latest", recipe_digest="d", run_id="r")
     known = of_base | new
-    pairs = [(f"{n:05d}", str(draw.choice(ids)), str(draw.choice(ids))) for n in draw.permutation(3000)]
+    media_ids, text_ids = ([one for one in ids if one[0] == side] for side in SIDES)
+    pairs = [
+        (f"{n:05d}", str(draw.choice(media_ids)), str(draw.choice(text_ids))) for n in draw.permutation(3000)
+    ]
     columns = dict(zip(("pair_id", "media_id", "text_id"), map(list, zip(*pairs, strict=True)), strict=True))
     with workbench(lake, head, staging) as bench:
         vectors = Vectors("vectors", SPEC, "now")
