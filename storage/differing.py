@@ -41,7 +41,7 @@ class Differing:
         """Offer a table as stored under a name and return the columns that can be read; without the table, none."""
         if table not in snapshot.versions:
             return []
-        dataset = self.lake.dataset(table, snapshot)
+        dataset = self.lake.dataset(table, snapshot, scanned=True)
         columns = readable(dataset.schema)
         self.con.register(name, Windowed(dataset, columns))
         return columns

@@ -52,6 +52,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 COLUMN_BYTES = 2 << 20  # of a column, in a page: Lance's 8 MiB, some twenty times, are what writing holds
+PAGES_BYTES = (
+    1 << 20
+)  # of what Lance knows of a table's pages, kept while it is scanned: less costs a tenth of a scan
 WRITTEN_BYTES = 16 << 20  # of all columns, before they are written
 _COMMITTED = (
     ".manifest",
@@ -142,8 +145,16 @@ class Lake:
         known = ", ".join([*self.tags(), *(s.snapshot_id for s in everything[-3:])]) or "none yet"
         raise NoSuchSnapshot(f"no snapshot or tag is called {ref!r} in {self.uri}; known: {known}")
 
-    def dataset(self, table: str, at: str | Snapshot | None = None) -> lance.LanceDataset:
+    def dataset(
+        self, table: str, at: str | Snapshot | None = None, *, scanned: bool = False
+    ) -> lance.LanceDataset:
         """Return a content table as it was at a snapshot, newest by default. Filters and columns push down.
+
+        Args:
+            table: Its name.
+            at: The snapshot.
+            scanned: Whether it will be read from its first row to its last: what Lance keeps of its pages for other reads, some
+                5 MB of a million rows, is not kept then.
 
         Raises:
             NoSuchTable: The snapshot has no such table, or the lake no snapshot.
@@ -157,10 +168,18 @@ class Lake:
         try:
             with panics.as_errors():
                 return lance.dataset(
-                    self._table_uri(table), version=snapshot.versions[table], storage_options=self._options
+                    self._table_uri(table),
+                    version=snapshot.versions[table],
+                    storage_options=self._options,
+                    metadata_cache_size_bytes=self._kept_of_pages if scanned else None,
                 )
         except (ValueError, OSError) as error:
             raise self._unreadable(snapshot, table, error) from error
+
+    @property
+    def _kept_of_pages(self) -> int | None:
+        """Bytes that Lance keeps of what it knows of a scanned table's pages; all where it would be asked for over a network."""
+        return PAGES_BYTES if self.place.is_local else None
 
     def latest(self, table: str) -> lance.LanceDataset | None:
         """Return a table as it lies there now, committed by a snapshot or not; None when there is none."""
@@ -534,7 +553,10 @@ class Writer:
         digests, counts = (dict(head.digests), dict(head.row_counts)) if head else ({}, {})
         for table in self._touched:
             dataset = lance.dataset(
-                self.lake._table_uri(table), version=tables[table], storage_options=self.lake._options
+                self.lake._table_uri(table),
+                version=tables[table],
+                storage_options=self.lake._options,
+                metadata_cache_size_bytes=self.lake._kept_of_pages,
             )
             digests[table] = rows.table_digest(in_windows(dataset, ["row_digest"]))
             counts[table] = dataset.count_rows()
@@ -630,7 +652,8 @@ class Writer:
             self._touched[spec.name] = dataset.version  # an empty table is part of the snapshot too
             return dataset
         self.rebase(spec.name)
-        dataset = lance.dataset(uri, storage_options=options)
+        kept = self.lake._kept_of_pages
+        dataset = lance.dataset(uri, storage_options=options, metadata_cache_size_bytes=kept)
         if lacking := [one for one in spec.stored if one.name not in dataset.schema.names]:
             dataset.add_columns(
                 pa.schema(lacking)

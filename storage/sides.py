@@ -71,7 +71,7 @@ class Sides:
         """Return columns of a table, those it lacks as nulls; no rows where the snapshot lacks it."""
         if table not in snapshot.versions:
             return pa.table({name: pa.array([], pa.string()) for name in columns})
-        dataset = self.lake.dataset(table, snapshot)
+        dataset = self.lake.dataset(table, snapshot, scanned=True)
         return dataset.to_table(columns=columns, filter=where)
 
     def offer_drops(self, name: str, snapshot: Snapshot) -> None:

@@ -80,7 +80,7 @@ def _compared(
 ) -> Compared:
     count, key = staged.count_rows(), spec.key
     columns = [key, "row_digest"]
-    is_wanted, replaced = np.zeros(count, bool), [np.zeros(0, np.uint64)]
+    is_wanted, replaced, done = np.zeros(count, bool), np.empty(count, np.uint64), 0
     is_first, is_smaller = np.ones(count, bool), count < base.count_rows()  # the smaller side is held
     with cursor() as con, as_written(con):
         for part in range(parts):
@@ -112,10 +112,10 @@ def _compared(
                 places = batch["place"].to_numpy()
                 is_wanted[places] = is_first[places]
                 there = batch["address"].filter(pa.array(is_first[places])).drop_null()
-                replaced.append(there.to_numpy(zero_copy_only=False))
-    found = np.concatenate(replaced)
-    found.sort()  # so that a part of what is deleted touches few files
-    return Compared(is_wanted, found, count - int(is_first.sum()))
+                replaced[done : done + len(there)] = there.to_numpy(zero_copy_only=False)
+                done += len(there)
+    replaced[:done].sort()  # so that a part of what is deleted touches few files
+    return Compared(is_wanted, replaced[:done], count - int(is_first.sum()))
 
 
 def only(staged: pds.Dataset, spec: TableSpec, wanted: NDArray[np.bool_]) -> pa.RecordBatchReader:

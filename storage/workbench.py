@@ -161,7 +161,7 @@ class Workbench:
         """
         if self.base is None or spec.name not in self.base.versions:
             return
-        dataset = self.lake.dataset(spec.name, self.base)
+        dataset = self.lake.dataset(spec.name, self.base, scanned=True)
         found = self._chosen("addressed", partial(_addressed, dataset, spec, beside), sql, "_rowaddr")
         yield from sized(_beside(dataset, columns, found), size)
 
@@ -281,7 +281,7 @@ def workbench(lake: Lake, base: Snapshot | None, staging: Staging) -> Iterator[W
 def _of_snapshot(lake: Lake, base: Snapshot | None, spec: TableSpec) -> pds.Dataset:
     if base is None or spec.name not in base.versions:
         return pds.dataset(spec.stored.empty_table())
-    dataset = lake.dataset(spec.name, base)
+    dataset = lake.dataset(spec.name, base, scanned=True)
     if not (lacking := [one for one in spec.stored if one.name not in dataset.schema.names]):
         return Windowed(dataset)
     table = dataset.to_table()  # of an earlier version of us, before these columns

@@ -32,10 +32,15 @@ from tasks.decide import DROPPED, Decided, decided_bench
 from tasks.embed import Embedded
 from tasks.run import RETRY, Job, Ledger, Run, Step, code_version
 
+# Most are kept, and nothing more is said of them: so what is held is little.
+_NOT_SIMPLY_KEPT = """
+SELECT id, kept, dropped_by FROM kept_{subject} WHERE kept IS DISTINCT FROM true OR dropped_by IS NOT NULL
+"""
+_KEPT = "CASE WHEN k.id IS NULL THEN true ELSE k.kept END AS kept"
 # What each medium is now: state that follows from all sources and rules, beside facts that do not change.
-_MEDIA_STATE = """
-SELECT n.media_id, n.locators, coalesce(c.cluster_id, n.media_id) AS cluster_id, n.present, k.kept, k.dropped_by
-FROM now_media n JOIN kept_media k ON k.id = n.media_id
+_MEDIA_STATE = f"""
+SELECT n.media_id, n.locators, coalesce(c.cluster_id, n.media_id) AS cluster_id, n.present, {_KEPT}, k.dropped_by
+FROM now_media n LEFT JOIN ({_NOT_SIMPLY_KEPT.format(subject="media")}) k ON k.id = n.media_id
 LEFT JOIN (SELECT media_id, cluster_id FROM clusters WHERE media_id <> cluster_id) c USING (media_id)
 """
 _OF_MEDIA = ("locators", "cluster_id", "present", "kept", "dropped_by")
@@ -49,8 +54,9 @@ _CHANGED_MEDIA = f"""
 SELECT m._rowaddr, {_STATE_OF_MEDIA}, '{{run}}' AS run_id
 FROM changed_media s JOIN (SELECT media_id, _rowaddr FROM addressed) m ON m.media_id = s.media_id
 """
-_TEXT_STATE = """
-SELECT n.text_id, n.present, k.kept, k.dropped_by FROM now_texts n JOIN kept_text k ON k.id = n.text_id
+_TEXT_STATE = f"""
+SELECT n.text_id, n.present, {_KEPT}, k.dropped_by
+FROM now_texts n LEFT JOIN ({_NOT_SIMPLY_KEPT.format(subject="text")}) k ON k.id = n.text_id
 """
 _TOLD_TEXTS = "SELECT text_id FROM base_texts SEMI JOIN (SELECT text_id FROM staged_texts) s USING (text_id)"
 _FRESH_TEXTS = """
@@ -68,9 +74,9 @@ SELECT b._rowaddr, {_STATE_OF_TEXTS}, '{{run}}' AS run_id
 FROM addressed b JOIN text_state s ON s.text_id = b.text_id
 WHERE ({", ".join(f"b.{name}" for name in _OF_TEXTS)}) IS DISTINCT FROM ({_STATE_OF_TEXTS})
 """
-_PAIR_STATE = """
-SELECT n.pair_id, n.media_id, n.text_id, n.role, n.present, k.kept, k.dropped_by
-FROM now_pairs n JOIN kept_pair k ON k.id = n.pair_id
+_PAIR_STATE = f"""
+SELECT n.pair_id, n.media_id, n.text_id, n.role, n.present, {_KEPT}, k.dropped_by
+FROM now_pairs n LEFT JOIN ({_NOT_SIMPLY_KEPT.format(subject="pair")}) k ON k.id = n.pair_id
 """
 _PAIRS = """
 SELECT n.*, '{run}' AS run_id
