@@ -1,5 +1,7 @@
 """A table read in windows gives the engine what the table gives."""
 
+from types import SimpleNamespace
+
 import duckdb
 import lance
 import numpy as np
@@ -7,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from storage import windows
 from storage.streams import passing
 from storage.windows import Windowed, addressed, in_windows, with_values
 
@@ -126,3 +129,14 @@ def test_few_rows_are_found_by_their_values(wide):
     assert with_values(stored, "id", [], ["id"]).num_rows == 0
     of_group = with_values(stored, "group", [5, 9], ["id"])["id"].to_pylist()
     assert of_group == [one for one in left["id"].to_pylist() if one[1] in "59"]
+
+
+@pytest.mark.parametrize(
+    ("uri", "rows"),
+    [("/lakes/t.lance", 1 << 14), ("file:///lakes/t.lance", 1 << 14), ("s3://b/t.lance", 1 << 16)],
+)
+def test_a_table_over_a_network_is_asked_for_in_larger_windows(uri, rows):
+    table = SimpleNamespace(uri=uri, count_rows=lambda: 200_000)
+    found = list(windows._windows(table, table, pa.schema([pa.field("n", pa.int64())]), None))
+    assert found[0] == (0, rows)
+    assert sum(count for _, count in found) == 200_000
