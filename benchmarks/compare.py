@@ -107,6 +107,9 @@ def main() -> None:
                 *_own(job, images, work, peers, count, server),
                 *_rivals(job, images, peers, pythons, count),
             ]
+            if not sides:
+                print(f"left out: without {args.peers} there is nobody to compare with\n", flush=True)
+                continue
             for round_ in range(args.rounds):
                 for number, side in enumerate(sides):
                     _turn(side, work / f"{job}-{round_}-{number}")
