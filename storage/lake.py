@@ -52,9 +52,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 COLUMN_BYTES = 2 << 20  # of a column, in a page: Lance's 8 MiB, some twenty times, are what writing holds
-PAGES_BYTES = (
-    1 << 20
-)  # of what Lance knows of a table's pages, kept while it is scanned: less costs a tenth of a scan
+PAGES_BYTES = 1 << 20  # kept of what Lance knows of a scanned table's pages: none costs a tenth of a scan
 WRITTEN_BYTES = 16 << 20  # of all columns, before they are written
 _COMMITTED = (
     ".manifest",

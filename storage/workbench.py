@@ -432,6 +432,8 @@ def _scanned(
     size = max(BATCH_ROWS, batch_rows(pa.schema([dataset.schema.field(name) for name in columns])))
     done = 0
     for batch in in_windows(dataset, columns, fragment=fragment, addresses=True, batch=size):
+        if not len(batch):
+            continue
         here = batch["_rowaddr"].to_numpy()
         end = done + int(np.searchsorted(addresses[done:], here[-1], side="right"))
         if end > done:

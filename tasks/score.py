@@ -273,20 +273,21 @@ def _numbered(rows: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.
 def _mapped(bench: Workbench, vectors: Vectors, key_column: str, count: int, path: Path) -> np.ndarray:
     """Write a side's vectors to a file, each at its pair's place, and return them mapped. (N, D), float32.
 
-    Keys are joined, vectors are read in the order they lie in.
+    Keys are joined, vectors are read in the order they lie in. `aligned` names items of this very encoder only, and an item
+    has one row.
     """
     if not count:
         return np.empty((0, vectors.dim), np.float32)
     pairs = f"(SELECT pair, {key_column} AS item_id FROM aligned) p USING (item_id)"
     old = (
         f"SELECT v._rowaddr, p.pair FROM addressed v ANTI JOIN (SELECT item_id FROM {vectors.new}) s USING (item_id) "
-        f"JOIN {pairs} WHERE v.encoder_digest = '{vectors.digest}'"
+        f"JOIN {pairs}"
     )
     new = f"SELECT v.place, p.pair FROM numbered v JOIN {pairs}"
     file = np.memmap(path, np.float32, "w+", shape=(count, vectors.dim))
     with bench.as_written():
         for rows_of in chain(
-            bench.chosen(vectors.spec, ["vector"], old, ["encoder_digest"], size=CHUNK),
+            bench.chosen(vectors.spec, ["vector"], old, size=CHUNK),
             bench.chosen_of_staged(vectors.new, ["vector"], new, ["item_id"], size=CHUNK),
         ):
             file[rows_of["pair"].to_numpy()] = matrix(rows_of["vector"])

@@ -21,6 +21,7 @@ def test_rows_compared_some_columns_at_a_time_are_those_that_differ_in_any(seed)
 
     base, here = rows(range(0, 60)), rows(range(20, 80))
     here |= {key: base[key] for key in draw.choice(range(20, 60), 15, replace=False).tolist()}
+    here[99] = (None, None, None)  # new, and like nothing in every column
     with duckdb.connect() as con:
         for name, of_name in (("base", base), ("here", here)):
             con.execute(f"CREATE TABLE {name} (id INTEGER, word VARCHAR, words VARCHAR[], kept BOOLEAN)")
