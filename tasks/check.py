@@ -11,9 +11,11 @@ from typing import Any
 from schemas.digests import key
 from schemas.errors import LakeError
 from schemas.quality import EMBEDDINGS, OF_ROWS, Expectation, QualityRecipe
+from schemas.settings import Settings
 from schemas.tables import CONTENT, EMBEDDINGS_PREFIX, QUALITY, TAGS, TableSpec, embeddings
 from storage import history
 from storage import quality as log
+from storage.database import LITTLE_MB, database, expect
 from storage.lake import Lake, key_of
 from storage.places import Place as Folder
 from storage.quality import Checked
@@ -21,14 +23,13 @@ from storage.scratch import scratch
 from storage.staging import Staging
 from storage.versions import Snapshot
 from storage.windows import Windowed
-from storage.workbench import Workbench, database, workbench
+from storage.workbench import Workbench, workbench
 from tasks.events import GATE_FAILED, emit
 from tasks.quality.measures import Measured, Place, measure
 from tasks.quality.rows import ShardTally, Tally, check_batches, check_shard, shards_of
 from tasks.run import Job, Step, Workers
 
 FEW_ROWS = 20_000_000  # that take less than starting workers and having them import Great Expectations
-MEMORY = "64MB"  # before queries spill
 SAMPLE = 200  # thumbnails
 IMPORTS = "import checks"  # step of a run
 NAMES = {
@@ -180,10 +181,11 @@ def _of(table: str, suite: Iterable[Expectation]) -> list[Expectation]:
 @contextmanager
 def _bench(lake: Lake, snapshot: Snapshot, before: Snapshot | None) -> Iterator[Workbench]:
     with (
-        database(MEMORY),  # of its own, whatever joins of the run around it may hold
+        database(Settings().join_memory, little=LITTLE_MB),  # its own: a run's around it may be full
         scratch("check") as folder,
         workbench(lake, snapshot, Staging(Folder(folder), "check")) as bench,
     ):
+        expect(max(0, *snapshot.row_counts.values(), *(before.row_counts.values() if before else ())))
         for side, of in (("base", snapshot), ("was", before)):
             for table in of.versions if of else ():
                 bench.offer(f"{side}_{table}", partial(_windowed, lake, table, of))

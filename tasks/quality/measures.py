@@ -237,7 +237,7 @@ class Scorer:
 
 @contextmanager
 def _scored(place: Place) -> Iterator[dict[int, Scorer]]:
-    """Hold `drift`, a table of the values that are present in either snapshot, and yield its scorers by number.
+    """Hold `drift`, the values that are present in either snapshot, and yield its scorers by number.
 
     A value of a subject that no row has is among them: that is another check's to find.
     """
@@ -249,8 +249,8 @@ def _scored(place: Place) -> Iterator[dict[int, Scorer]]:
         f"THEN {number}"
         for number, (subject, method, params) in enumerate(named, 1)
     )
+    held = []
     try:
-        bench.execute("CREATE TEMP TABLE drift (scorer INTEGER, value FLOAT, is_new BOOLEAN)")
         for side, is_new, tables in (("base", True, place.tables), ("was", False, place.before)):
             gone = " UNION ALL ".join(
                 f"SELECT '{subject}' AS subject, {KEYS[table]} AS id FROM {side}_{table} WHERE NOT present"
@@ -259,18 +259,24 @@ def _scored(place: Place) -> Iterator[dict[int, Scorer]]:
             )
             if gone and cases:
                 with bench.as_written():  # few are gone, and the engine cannot know
-                    bench.execute(
-                        f"INSERT INTO drift SELECT CASE {cases} END, s.value, {is_new} FROM {side}_scores s "
-                        f"ANTI JOIN ({gone}) g ON s.subject_id = g.id AND s.subject = g.subject "
-                        "WHERE s.value IS NOT NULL AND NOT isnan(s.value)"
+                    bench.hold(
+                        f"drift_{side}",
+                        f"SELECT (CASE {cases} END)::INTEGER AS scorer, s.value::FLOAT AS value, {is_new} AS is_new "
+                        f"FROM {side}_scores s ANTI JOIN ({gone}) g ON s.subject_id = g.id AND s.subject = g.subject "
+                        "WHERE s.value IS NOT NULL AND NOT isnan(s.value)",
                     )
+                held.append(f"drift_{side}")
+        values = " UNION ALL ".join(f"FROM {name}" for name in held) or _NO_VALUES
+        bench.execute(
+            f"CREATE OR REPLACE TEMP VIEW drift AS SELECT * FROM ({values}) WHERE scorer IS NOT NULL"
+        )
         counted = bench.rows(
-            "SELECT scorer, count(*) FILTER (is_new), count(*) FILTER (NOT is_new) FROM drift "
-            "WHERE scorer IS NOT NULL GROUP BY 1"
+            "SELECT scorer, count(*) FILTER (is_new), count(*) FILTER (NOT is_new) FROM drift GROUP BY 1"
         )
         yield {number: Scorer(named[number - 1][1], now, was) for number, now, was in counted}
     finally:
-        bench.execute("DROP TABLE IF EXISTS drift")
+        bench.execute("DROP VIEW IF EXISTS drift")
+        bench.drop(*held)
 
 
 def _distances(place: Place, scorers: dict[int, Scorer]) -> Iterator[tuple[int, float]]:
@@ -278,9 +284,9 @@ def _distances(place: Place, scorers: dict[int, Scorer]) -> Iterator[tuple[int, 
     if not scorers:
         return
     numbers = ", ".join(map(str, scorers))
-    values = f"SELECT scorer, value, is_new FROM drift WHERE scorer IN ({numbers}) ORDER BY scorer, value"
+    values = f"SELECT scorer, value, is_new FROM drift WHERE scorer IN ({numbers})"
     current, held, counts, largest = 0, 0.0, np.zeros(2), 0.0
-    for batch in place.bench.batches(values, size=AT_ONCE):
+    for batch in place.bench.ordered(values, "scorer", "value", size=AT_ONCE):
         number, value, is_new = (column.to_numpy(zero_copy_only=False) for column in batch.columns)
         starts = np.flatnonzero(np.diff(number, prepend=number[:1] - 1))
         for start, end in zip(starts, [*starts[1:], len(number)], strict=True):
@@ -340,6 +346,7 @@ MEASURES: dict[str, Callable[[Expectation, Place], Measured]] = {
 KEYS = {"media": "media_id", "texts": "text_id", "pairs": "pair_id"}
 _SUBJECTS = {"media": "media", "text": "texts", "pair": "pairs"}
 AT_ONCE = 65_536  # values in memory
+_NO_VALUES = "SELECT NULL::INTEGER AS scorer, NULL::FLOAT AS value, NULL::BOOLEAN AS is_new"
 
 
 def _counted(place: Place, rows: int, sql: str) -> Measured:

@@ -191,7 +191,7 @@ def test_the_drift_of_scores_is_that_of_scipy(lake, draw):
 
 
 def test_the_drift_of_many_scores_is_counted_in_little_memory(lake, monkeypatch):
-    monkeypatch.setattr("tasks.check.MEMORY", "16MB")
+    monkeypatch.setenv("XMODAL_JOIN_MEMORY", "16MB")  # and no more than that
     draw, n = np.random.default_rng(0), 60_000
     media = [rows.media(k, thumbnail=None) for k in range(n)]
     before, after = (
@@ -206,6 +206,16 @@ def test_the_drift_of_many_scores_is_counted_in_little_memory(lake, monkeypatch)
     found = measured(lake, expectation("score-drift", "scores"), at="v2", before="v1")
     assert (found.raised, found.rows) == ("", 2 * n)
     assert found.value == pytest.approx(ks_2samp(before, after).statistic, abs=1e-12)
+
+
+def test_a_check_that_lacks_memory_gets_more_unless_the_user_set_it(lake, monkeypatch):
+    media = [rows.media(k, thumbnail=None) for k in range(60_000)]
+    rows.commit(lake, media=media)
+    monkeypatch.setattr("tasks.check.LITTLE_MB", 4)
+    found = measured(lake, expectation("unique", "media", column="media_id"))
+    assert (found.raised, found.rows, found.unexpected) == ("", len(media), 0)
+    monkeypatch.setenv("XMODAL_JOIN_MEMORY", "4MB")
+    assert "Out of Memory" in measured(lake, expectation("unique", "media", column="media_id")).raised
 
 
 def test_the_drift_of_a_mix_is_half_the_sum_of_gaps(lake, draw):
