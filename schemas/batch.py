@@ -1,9 +1,9 @@
 """Aligned arrays that methods receive."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from tempfile import TemporaryFile
-from typing import Any, Self
+from typing import Any, Self, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,18 +82,79 @@ class PairBatch:
             self,
             text_vec=_reordered(self.text_vec, order),
             text_key=None if self.text_key is None else self.text_key[order],
-            texts=None if self.texts is None else [self.texts[int(row)] for row in order],
+            texts=None if self.texts is None else Reordered(self.texts, order),
             verdict=None,
             weight=None,
         )
 
 
+class Reordered(Sequence[str]):
+    """Texts in another order, read where they are."""
+
+    _texts: Sequence[str]
+    _order: NDArray[np.integer]
+
+    def __init__(self, texts: Sequence[str], order: NDArray[np.integer]) -> None:
+        if isinstance(texts, Reordered):
+            order = texts._order[order]
+            texts = texts._texts
+        self._texts, self._order = texts, order
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    @overload
+    def __getitem__(self, row: int) -> str: ...
+    @overload
+    def __getitem__(self, row: slice) -> Sequence[str]: ...
+    def __getitem__(self, row: int | slice) -> str | Sequence[str]:
+        if isinstance(row, slice):
+            return Reordered(self._texts, self._order[row])
+        return self._texts[int(self._order[row])]
+
+
 def _reordered(vectors: NDArray[np.float32], order: NDArray[np.integer]) -> NDArray[np.float32]:
-    """Return rows in another order; where they were mapped from a file, so are the result's, which has no name."""
-    if not isinstance(vectors, np.memmap) or not len(order):
+    """Return rows in another order; where they were mapped from a file, so are the result's."""
+    if not isinstance(vectors, np.memmap):
         return vectors[order]
+    return written((vectors[order[at]] for at in chunks(len(order))), (len(order), vectors.shape[1]))
+
+
+def in_chunks(
+    of: Callable[[NDArray[np.float32]], NDArray[np.float32]], vectors: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return what a function makes of vectors, row by row; where they were mapped from a file, so is the result.
+
+    Args:
+        of: (B, D) to (B, K), float32.
+        vectors: (N, D).
+    """
+    if not isinstance(vectors, np.memmap):
+        return of(vectors)
+    width = of(np.asarray(vectors[:1])).shape[1]
+    return written((of(vectors[at]) for at in chunks(len(vectors))), (len(vectors), width))
+
+
+def chunks(rows: int) -> Iterator[slice]:
+    """Yield parts of so many rows, of vectors that may lie on disk."""
+    for start in range(0, rows, _CHUNK):
+        yield slice(start, min(start + _CHUNK, rows))
+
+
+def not_finite(vectors: NDArray[np.floating]) -> NDArray[np.int64]:
+    """Return the rows that hold what is no finite number."""
+    found = [np.flatnonzero(~np.isfinite(vectors[at]).all(axis=1)) + at.start for at in chunks(len(vectors))]
+    return np.concatenate(found or [np.empty(0, np.int64)])
+
+
+def written(parts: Iterable[NDArray[np.float32]], shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Return rows in a file that is mapped and has no name: it goes with them."""
+    if not shape[0]:
+        return np.empty(shape, np.float32)
     with TemporaryFile(prefix="xmodal-vectors-") as file:
-        mapped: NDArray[np.float32] = np.memmap(file, np.float32, "w+", shape=(len(order), vectors.shape[1]))
-    for start in range(0, len(order), _CHUNK):
-        mapped[start : start + _CHUNK] = vectors[order[start : start + _CHUNK]]
+        mapped: NDArray[np.float32] = np.memmap(file, np.float32, "w+", shape=shape)
+    start = 0
+    for part in parts:
+        mapped[start : start + len(part)] = part
+        start += len(part)
     return mapped

@@ -1,17 +1,15 @@
 """Find the pairs whose text does not belong: study all pairs together, divide them, say why, propose remedies."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from itertools import chain, islice
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from schemas.batch import PairBatch
 from schemas.digests import key, key_of, params_digest
 from schemas.recipes import CorrespondenceRecipe, MethodRef
 from schemas.tables import DECISIONS, DIVISIONS, REASONS_OF_PAIRS, REPAIRS, SCORES, VERDICTS, TableSpec
@@ -22,36 +20,18 @@ from tasks.dividers import DIVIDERS
 from tasks.dividers.classes import CLEAN, DISPUTED, NOISY, classes, threshold_for_precision
 from tasks.dividers.contract import Division
 from tasks.embed import Embedded
-from tasks.noise._groups import connected
+from tasks.gathered import Gathered, gathered
 from tasks.noise.consensus import Consensus, Divided, Study
 from tasks.noise.contract import NoiseScorer
 from tasks.reasons import reasons
 from tasks.remedies import proposals, soft_labels
 from tasks.run import Job, Run, Step
-from tasks.score import Vectors, aligned_pairs, both_sides, checked, vectors_bench
+from tasks.score import both_sides, checked, vectors_bench
 from tasks.shards.screen import score_batches
 
 RULES = {NOISY: "correspondence: noisy", DISPUTED: "correspondence: disputed"}
 FURTHER = (DIVISIONS, REASONS_OF_PAIRS, REPAIRS)
 CLASSES = (NOISY, DISPUTED, CLEAN)
-
-_PAIRS = """
-SELECT p.pair_id, p.media_id, p.text_id, coalesce(c.cluster_id, p.media_id) AS cluster_id, x.text,
-       l.text AS label, coalesce(h.said, -1)::TINYINT AS verdict
-FROM now_pairs p
-SEMI JOIN (SELECT id FROM kept_media WHERE kept) m ON m.id = p.media_id
-SEMI JOIN (SELECT id FROM kept_text WHERE kept) t ON t.id = p.text_id
-JOIN now_texts x USING (text_id)
-LEFT JOIN clusters c USING (media_id)
-LEFT JOIN labels l USING (media_id)
-LEFT JOIN (SELECT subject_id, CASE verdict WHEN 'keep' THEN 1 ELSE 0 END AS said
-           FROM base_verdicts WHERE active AND subject = 'pair') h ON h.subject_id = p.pair_id
-WHERE p.present AND {roles}
-"""
-_LABELS = """
-CREATE TEMP VIEW labels AS SELECT p.media_id, min(x.text) AS text
-FROM now_pairs p JOIN now_texts x USING (text_id) WHERE p.present AND p.role = {role} GROUP BY 1
-"""
 
 
 @task(cache_policy=NO_CACHE)
@@ -62,24 +42,21 @@ def study(job: Job, embedded: Embedded, judged: Judged) -> Judged:
         return judged
     with job.ledger.step("study correspondence") as step, vectors_bench(run, embedded) as bench:
         bench.add_base(SCORES, VERDICTS, DECISIONS, *FURTHER)
-        bench.execute(_LABELS.format(role=_quoted(recipe.label_role)))
-        with _gathered(bench, recipe, both_sides(run, embedded)) as (table, media, text):
-            step.items = len(table)
+        with gathered(bench, recipe, both_sides(run, embedded)) as of:
+            step.items = len(of.pairs)
             rule_digest = params_digest(recipe.model_dump(mode="json"))
-            inputs = _inputs([run, *(further.run for further in embedded.further)], table)
-            position = len(run.recipe.pair_rules)
+            inputs = _inputs([run, *(further.run for further in embedded.further)], of)
             if _known(bench, rule_digest, inputs):
-                step.count("known from before", len(table))
+                step.count("known from before", len(of.pairs))
                 return _as_before(bench, judged)
-            pairs = batch_of(table, media, text, common=recipe.features is None)
             scorer = build_scorer(recipe)
-            found = scorer.study(pairs)
-            checked(scorer, found.scores, table["pair_id"])
-            division, divided = found.divided_by(build(DIVIDERS, recipe.divider), pairs.verdict)
-            kind = _kinds(recipe, divided, division, pairs.verdict)
-            rows = _Rows(run, recipe, rule_digest, position, table, pairs, found, division, divided, kind)
-            for name in CLASSES:
-                step.count(name, int((kind == name).sum()))
+            found = scorer.study(of.pairs)
+            checked(scorer, found.scores, of.pair_ids.column)
+            division, divided = found.divided_by(build(DIVIDERS, recipe.divider), of.pairs.verdict)
+            kind = _kinds(recipe, divided, division, of.pairs.verdict)
+            rows = _Rows(run, recipe, rule_digest, of, found, division, divided, kind)
+            for name, count in rows.counts.items():
+                step.count(name, count)
             return Judged(
                 judged.decided,
                 (*judged.paths, rows.scores(scorer)),
@@ -95,14 +72,20 @@ def study(job: Job, embedded: Embedded, judged: Judged) -> Judged:
 def _kinds(
     recipe: CorrespondenceRecipe, divided: Divided, division: Division, verdict: np.ndarray | None
 ) -> np.ndarray:
-    """Return the class of each pair; with a wanted precision, noisy is only what verdicts vouch for."""
+    """Return the class of each pair, its place in `CLASSES`; with a wanted precision, noisy is only what verdicts vouch for.
+
+    (N,) int8.
+    """
     kind = classes(division, noisy_below=recipe.noisy_below, clean_above=recipe.clean_above)
     if recipe.wanted_precision is not None:
         said = np.full(len(kind), -1, np.int8) if verdict is None else verdict
         cut = threshold_for_precision(divided.scores, said, recipe.wanted_precision, of="dropped")
         unsure = np.ones(len(kind), dtype=bool) if cut is None else divided.scores >= cut
         kind[(kind == NOISY) & unsure] = DISPUTED
-    return kind
+    coded = np.empty(len(kind), np.int8)
+    for number, name in enumerate(CLASSES):
+        coded[kind == name] = number
+    return coded
 
 
 def build_scorer(recipe: CorrespondenceRecipe) -> Consensus:
@@ -113,65 +96,28 @@ def build_scorer(recipe: CorrespondenceRecipe) -> Consensus:
     return scorer if isinstance(scorer, Consensus) else Consensus(members=(recipe.scorer,))
 
 
-def batch_of(table: pa.Table, media: np.ndarray, text: np.ndarray, *, common: bool = True) -> PairBatch:
-    """Return gathered pairs as aligned arrays; `common` says whether both sides lie in one space."""
-    return PairBatch(
-        media,
-        text,
-        group=_groups(numbers(table["cluster_id"]), numbers(table["text_id"])),
-        label=_labels(table["label"]),
-        media_key=numbers(table["media_id"]),
-        text_key=numbers(table["text_id"]),
-        verdict=table["verdict"].to_numpy().astype(np.int8),
-        texts=table["text"].to_pylist(),
-        common=common,
-    )
-
-
-def _gathered(
-    bench: Workbench, recipe: CorrespondenceRecipe, vectors: tuple[Vectors, Vectors]
-) -> AbstractContextManager[tuple[pa.Table, np.ndarray, np.ndarray]]:
-    roles = ", ".join(_quoted(role) for role in recipe.roles)
-    sql = _PAIRS.format(roles=f"p.role IN ({roles})" if roles else "true")
-    columns = "p.media_id, p.text_id, p.cluster_id, p.text, p.label, p.verdict"
-    return aligned_pairs(bench, vectors, sql, columns)
-
-
-class _Ids:
-    """A column of ids that are looked up row by row; kept as Arrow, a tenth of what Python strings take."""
-
-    def __init__(self, column: pa.ChunkedArray) -> None:
-        self.column = column.combine_chunks()
-
-    def __getitem__(self, row: int | np.integer) -> str:
-        return str(self.column[int(row)].as_py())
-
-    def __len__(self) -> int:
-        return len(self.column)
-
-
+@dataclass(frozen=True)
 class _Rows:
     """Turns a division into staged rows."""
 
-    def __init__(
-        self,
-        run: Run,
-        recipe: CorrespondenceRecipe,
-        rule_digest: str,
-        position: int,
-        table: pa.Table,
-        pairs: PairBatch,
-        found: Study,
-        division: Division,
-        divided: Divided,
-        kind: np.ndarray,
-    ) -> None:
-        self.run, self.recipe, self.rule_digest, self.position = run, recipe, rule_digest, position
-        self.pairs, self.found, self.division, self.divided, self.kind = pairs, found, division, divided, kind
-        self.pair_ids, self.media_ids, self.text_ids = (
-            _Ids(table[name]) for name in ("pair_id", "media_id", "text_id")
-        )
-        self.doubted = np.flatnonzero(kind != CLEAN)
+    run: Run
+    recipe: CorrespondenceRecipe
+    rule_digest: str
+    of: Gathered
+    found: Study
+    division: Division
+    divided: Divided
+    kind: np.ndarray
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Pairs of each class."""
+        return {name: int((self.kind == number).sum()) for number, name in enumerate(CLASSES)}
+
+    @cached_property
+    def doubted(self) -> np.ndarray:
+        """Rows of the pairs that are not clean. (M,)."""
+        return np.flatnonzero(self.kind != CLASSES.index(CLEAN))
 
     def scores(self, scorer: Consensus) -> str:
         """Stage what every member said, and the probability."""
@@ -181,7 +127,7 @@ class _Rows:
         for member, values_of in zip(scorer.members, self.found.members.values(), strict=True):
             of.append((build(NOISE_SCORERS, member), values_of))
         batches = chain.from_iterable(
-            score_batches(self.run, method, "pair", self.pair_ids.column, values_of, self.rule_digest)
+            score_batches(self.run, method, "pair", self.of.pair_ids.column, values_of, self.rule_digest)
             for method, values_of in of
         )
         return self.run.staging.write_batches(batches, SCORES.stored, "studied", "scores.arrow")
@@ -194,7 +140,7 @@ class _Rows:
     def _decisions(self, drops: bool, step: Step) -> Iterator[dict[str, object]]:
         params = method_digest(build_scorer(self.recipe))
         for row in self.doubted:
-            name = str(self.kind[row])
+            name = CLASSES[self.kind[row]]
             verdict = "drop" if drops and name == NOISY else "flag"
             step.count(f"{verdict} pair: {RULES[name]}")
             said = (
@@ -206,11 +152,11 @@ class _Rows:
                 self.run,
                 verdict,
                 "pair",
-                self.pair_ids[row],
+                self.of.pair_ids[row],
                 RULES[name],
                 params,
                 self.rule_digest,
-                self.position,
+                len(self.run.recipe.pair_rules),
             ) | {
                 "method": self.recipe.scorer.name,
                 "value": float(self.division.clean[row]),
@@ -231,9 +177,9 @@ class _Rows:
             "noise_rate": self.division.noise_rate,
             "noise_rate_low": self.division.low,
             "noise_rate_high": self.division.high,
-            "pairs": len(self.pair_ids),
-            **{name: int((self.kind == name).sum()) for name in CLASSES},
-            "reliability": reliability(self.division.clean, self.pairs.verdict),
+            "pairs": len(self.of.pair_ids),
+            **self.counts,
+            "reliability": reliability(self.division.clean, self.of.pairs.verdict),
             "components": components(self.division, self.divided),
             "active": True,
             "run_id": self.run.run_id,
@@ -246,8 +192,8 @@ class _Rows:
         """Stage what speaks for and against every doubted pair."""
         rows = (
             {
-                "reason_id": key(self.pair_ids[r.row], r.kind, r.method, str(r.position)),
-                "pair_id": self.pair_ids[r.row],
+                "reason_id": key(self.of.pair_ids[r.row], r.kind, r.method, str(r.position)),
+                "pair_id": self.of.pair_ids[r.row],
                 "kind": r.kind,
                 "method": r.method,
                 "position": r.position,
@@ -255,12 +201,12 @@ class _Rows:
                 "own": None if np.isnan(r.own) else r.own,
                 "ref_id": None
                 if r.ref < 0
-                else (self.text_ids if r.kind == "better-text" else self.media_ids)[r.ref],
+                else (self.of.text_ids if r.kind == "better-text" else self.of.media_ids)[r.ref],
                 "said": r.said,
                 "active": True,
                 "run_id": self.run.run_id,
             }
-            for r in reasons(self.pairs, self.doubted, self.division.clean, self.found.members)
+            for r in reasons(self.of.pairs, self.doubted, self.division.clean, self.found.members)
         )
         return self._stage_rows(REASONS_OF_PAIRS.schema, "reasons", rows, step)
 
@@ -275,23 +221,23 @@ class _Rows:
             yield from self._proposed(ref)
         if self.recipe.noisy == "weight":
             ref = self.recipe.soft_label
-            labels = soft_labels(ref, self.pairs, self.division.clean)
+            labels = soft_labels(ref, self.of.pairs, self.division.clean)
             for row in range(len(labels)):
                 yield self._repair(row, "soft-label", ref, None, float(labels[row]))
 
     def _proposed(self, ref: MethodRef) -> Iterator[dict[str, object]]:
-        found = proposals(ref, self.pairs, self.division.clean)
+        found = proposals(ref, self.of.pairs, self.division.clean)
         for row, giver, confidence in zip(found.row, found.text_from, found.confidence, strict=True):
-            yield self._repair(int(row), ref.name, ref, self.text_ids[int(giver)], float(confidence))
+            yield self._repair(int(row), ref.name, ref, self.of.text_ids[int(giver)], float(confidence))
 
     def _repair(
         self, row: int, kind: str, ref: MethodRef, text_id: str | None, label: float
     ) -> dict[str, object]:
         params = params_digest(ref.model_dump(mode="json"))
         return {
-            "repair_id": key(self.pair_ids[row], kind, params),
-            "pair_id": self.pair_ids[row],
-            "media_id": self.media_ids[row],
+            "repair_id": key(self.of.pair_ids[row], kind, params),
+            "pair_id": self.of.pair_ids[row],
+            "media_id": self.of.media_ids[row],
             "kind": kind,
             "method": ref.name,
             "params_digest": params,
@@ -351,11 +297,12 @@ def components(division: Division, divided: Divided, bars: int = 100) -> str:
     return json.dumps({"of": divided.of, "edges": [round(at, 6) for at in edges.tolist()], **said})
 
 
-def _inputs(runs: Sequence[Run], table: pa.Table) -> str:
+def _inputs(runs: Sequence[Run], of: Gathered) -> str:
     """Digest what the study depends on besides its parameters."""
     encoders = [run.encoder.digest for run in runs if run.encoder]
-    columns = ("pair_id", "cluster_id", "text", "label", "verdict")
-    return key(*encoders, *(key_of(map(str, values(table[name]))) for name in columns))
+    cluster, label, verdict = (values(of.columns[name]) for name in ("cluster_id", "label", "verdict"))
+    columns = (of.pair_ids, cluster, of.pairs.texts or (), label, verdict)
+    return key(*encoders, *(key_of(map(str, column)) for column in columns))
 
 
 def _known(bench: Workbench, rule_digest: str, inputs: str) -> bool:
@@ -377,35 +324,6 @@ def _as_before(bench: Workbench, judged: Judged) -> Judged:
         (*judged.decisions, staged(DECISIONS, f"rule IN ({ours})")),
         {spec.name: (staged(spec, "true"),) for spec in FURTHER},
     )
-
-
-def _groups(cluster: np.ndarray, text: np.ndarray) -> np.ndarray:
-    """Return which pairs must not be told apart: near-duplicates, and pairs of one text.
-
-    A head that saw "Etiquette Icons" under a hundred pictures would vouch for the next one. Where chains of near-duplicates
-    and shared texts tie a tenth of the corpus together, texts alone count.
-    """
-    both = connected(cluster, text)
-    return text if len(both) and np.bincount(both).max() > max(len(both) / 10, 10) else both
-
-
-def numbers(column: pa.ChunkedArray) -> np.ndarray:
-    """Return an integer per row that is equal where the strings are. (N,) int64."""
-    coded = column.combine_chunks().dictionary_encode()
-    order = pc.sort_indices(
-        coded.dictionary
-    ).to_numpy()  # numbers follow the strings' order, whatever the rows'
-    rank = np.empty(len(order), np.int64)
-    rank[order] = np.arange(len(order))
-    return rank[coded.indices.to_numpy(zero_copy_only=False)]
-
-
-def _labels(column: pa.ChunkedArray) -> np.ndarray | None:
-    names: Sequence[str | None] = column.to_pylist()
-    numbers: Mapping[str, int] = {name: n for n, name in enumerate(sorted({name for name in names if name}))}
-    if not numbers:
-        return None
-    return np.array([numbers[name] if name else -1 for name in names], dtype=np.int64)
 
 
 def _quoted(text: str) -> str:

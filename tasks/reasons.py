@@ -2,7 +2,7 @@
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,7 @@ CANDIDATES = (
     16_384  # distinct texts, and media, among which better matches are looked for: all, or as many drawn
 )
 _CHUNK = 512  # doubted pairs whose similarities exist at once
+_READ = 65_536  # doubted pairs whose texts are read at once
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def reasons(
     if len(rows) and len(pairs) > 2 * NEIGHBOURS:
         yield from _of_neighbours(pairs, rows, clean)
     if pairs.texts is not None:
-        yield from _of_rules(pairs, rows)
+        yield from _of_rules(pairs, rows, pairs.texts)
 
 
 def _of_scorers(rows: NDArray[np.int64], members: Mapping[str, NDArray[np.float32]]) -> Iterator[Reason]:
@@ -90,7 +91,7 @@ def _of_neighbours(pairs: PairBatch, rows: NDArray[np.int64], clean: NDArray[np.
     everyone = np.arange(len(pairs), dtype=np.int64)
     weight = np.maximum(clean, 1e-3).astype(np.float32)
     head = fit_canonical(pairs.media_vec, pairs.text_vec, everyone, weight, width=128, ridge=3.0)
-    media, text = head.media(pairs.media_vec), head.text(pairs.text_vec)
+    media, text = _Seen(head.media, pairs.media_vec), _Seen(head.text, pairs.text_vec)
     for kind, ours, theirs, alike in (
         ("better-text", media, text, pairs.text_key),
         ("better-media", text, media, pairs.media_key),
@@ -99,10 +100,12 @@ def _of_neighbours(pairs: PairBatch, rows: NDArray[np.int64], clean: NDArray[np.
         _, first = np.unique(keys, return_index=True)  # a text under many media is named once
         if len(first) > CANDIDATES:
             first = np.sort(np.random.default_rng(0).choice(first, CANDIDATES, replace=False))
+        gallery = theirs[first].T
         for start in range(0, len(rows), _CHUNK):
             chunk = rows[start : start + _CHUNK]
-            similarity = ours[chunk] @ theirs[first].T  # (<=CHUNK, distinct)
-            own = np.einsum("nk,nk->n", ours[chunk], theirs[chunk])
+            here = ours[chunk]
+            similarity = here @ gallery  # (<=CHUNK, distinct)
+            own = np.einsum("nk,nk->n", here, theirs[chunk])
             similarity[keys[chunk, None] == keys[first]] = -np.inf
             order = _highest(similarity, NEIGHBOURS)
             for at, row in enumerate(chunk):
@@ -114,6 +117,17 @@ def _of_neighbours(pairs: PairBatch, rows: NDArray[np.int64], clean: NDArray[np.
                     yield Reason(int(row), kind, "canonical", position, value, float(own[at]), ref, said)
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """Vectors, which may lie on disk, as a head shows them: those that are asked for."""
+
+    side: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+    vectors: NDArray[np.float32]
+
+    def __getitem__(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        return self.side(self.vectors[rows])
+
+
 def _highest(similarity: NDArray[np.float32], count: int) -> NDArray[np.int64]:
     """Return the columns of each row's highest values, highest first. (B, count)."""
     columns = np.argpartition(-similarity, count - 1, axis=1)[:, :count]
@@ -122,12 +136,15 @@ def _highest(similarity: NDArray[np.float32], count: int) -> NDArray[np.int64]:
     return np.take_along_axis(columns, order, axis=1)
 
 
-def _of_rules(pairs: PairBatch, rows: NDArray[np.int64]) -> Iterator[Reason]:
-    if pairs.texts is None:
-        return
-    texts = [pairs.texts[int(row)] for row in rows]
-    table = pa.table({"text": pa.array(texts, pa.string())})
+def _of_rules(pairs: PairBatch, rows: NDArray[np.int64], texts: Sequence[str]) -> Iterator[Reason]:
     media_of = _media_per_text(pairs)
+    for start in range(0, len(rows), _READ):
+        some = rows[start : start + _READ]
+        yield from _of_words(some, [texts[int(row)] for row in some], media_of)
+
+
+def _of_words(rows: NDArray[np.int64], texts: list[str], media_of: NDArray[np.int64]) -> Iterator[Reason]:
+    table = pa.table({"text": pa.array(texts, pa.string())})
     hits: list[tuple[str, NDArray[np.float64], str]] = [
         (
             "boilerplate",
@@ -168,8 +185,9 @@ def _media_per_text(pairs: PairBatch) -> NDArray[np.int64]:
     n = np.arange(len(pairs), dtype=np.int64)
     text = n if pairs.text_key is None else np.unique(pairs.text_key, return_inverse=True)[1]
     media = n if pairs.media_key is None else np.unique(pairs.media_key, return_inverse=True)[1]
-    distinct = np.unique(np.stack([text, media]), axis=1)
-    return np.bincount(distinct[0], minlength=len(n))[text]
+    each = int(media.max(initial=-1)) + 1
+    distinct = np.unique(text * max(each, 1) + media)
+    return np.bincount(distinct // max(each, 1), minlength=len(n))[text]
 
 
 def _scripts(text: str) -> list[str]:

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.batch import PairBatch
+from schemas.batch import PairBatch, in_chunks
 from schemas.recipes import MethodRef
 from tasks.catalog import build
 from tasks.noise._canonical import CanonicalHead, fit_canonical
@@ -40,7 +40,8 @@ def proposals(ref: MethodRef, pairs: PairBatch, clean: NDArray[np.float32]) -> P
         clean: (N,) P(true).
     """
     head = teacher(pairs, clean)
-    return build(REPAIRS, ref)(pairs, clean, head.media(pairs.media_vec), head.text(pairs.text_vec))
+    media, text = in_chunks(head.media, pairs.media_vec), in_chunks(head.text, pairs.text_vec)
+    return build(REPAIRS, ref)(pairs, clean, media, text)
 
 
 def soft_labels(ref: MethodRef, pairs: PairBatch, clean: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -52,5 +53,6 @@ def soft_labels(ref: MethodRef, pairs: PairBatch, clean: NDArray[np.float32]) ->
         clean: (N,) P(true).
     """
     head = teacher(pairs, clean)
-    evidence = Evidence(clean, head.media(pairs.media_vec), head.text(pairs.text_vec))
+    media, text = in_chunks(head.media, pairs.media_vec), in_chunks(head.text, pairs.text_vec)
+    evidence = Evidence(clean, media, text)
     return build(SOFT_LABELS, ref)(evidence)

@@ -28,15 +28,6 @@ from tasks.shards.screen import score_batches, score_rows
 FEATURES = ("vectors_of_media", "vectors_of_text")  # views of what the study's own encoders made
 CHUNK = 4096  # pairs scored at once by shard-scope scorers
 
-# One join a statement: what several joins of one statement hold, they cannot all spill.
-_KEPT_PAIRS = {
-    "with_media": "SELECT p.pair_id, p.media_id, p.text_id FROM now_pairs p "
-    "SEMI JOIN (SELECT id FROM kept_media WHERE kept) m ON m.id = p.media_id WHERE p.present",
-    "with_both": "SELECT p.* FROM with_media p SEMI JOIN (SELECT id FROM kept_text WHERE kept) t ON t.id = p.text_id",
-    "kept_pairs": "SELECT p.*, coalesce(c.cluster_id, p.media_id) AS cluster_id FROM with_both p "
-    "LEFT JOIN (SELECT media_id, cluster_id FROM clusters WHERE media_id <> cluster_id) c USING (media_id)",
-}
-
 
 @task(cache_policy=NO_CACHE)
 def judge(job: Job, embedded: Embedded) -> Judged:
@@ -46,9 +37,7 @@ def judge(job: Job, embedded: Embedded) -> Judged:
         return Judged(decided, ())
     with job.ledger.step("score pairs") as step, vectors_bench(run, embedded) as bench:
         bench.add_base(SCORES)
-        for name, sql in _KEPT_PAIRS.items():
-            bench.hold(name, sql)
-        bench.drop("with_media", "with_both")
+        hold_kept_pairs(bench)
         paths = []
         for rule in run.recipe.pair_rules:
             scorer = build(NOISE_SCORERS, rule.method)
@@ -59,6 +48,30 @@ def judge(job: Job, embedded: Embedded) -> Judged:
             paths.append(run.staging.write_batches(batches, SCORES.stored, "judged", name))
             step.items += run.staging.dataset(paths[-1:], SCORES.stored).count_rows()
     return Judged(decided, tuple(paths))
+
+
+def hold_kept_pairs(bench: Workbench, wanted: str = "true") -> None:
+    """Hold `kept_pairs`: the present pairs whose medium and text are kept, with the medium's cluster.
+
+    Args:
+        bench: A workbench of `vectors_bench`.
+        wanted: Condition on a row `p` of `now_pairs`.
+    """
+    bench.hold(  # one join a statement: what several joins of one statement hold, they cannot all spill
+        "with_media",
+        "SELECT p.pair_id, p.media_id, p.text_id FROM now_pairs p SEMI JOIN (SELECT id FROM kept_media WHERE kept) m "
+        f"ON m.id = p.media_id WHERE p.present AND {wanted}",
+    )
+    bench.hold(
+        "with_both",
+        "SELECT p.* FROM with_media p SEMI JOIN (SELECT id FROM kept_text WHERE kept) t ON t.id = p.text_id",
+    )
+    bench.hold(
+        "kept_pairs",
+        "SELECT p.*, coalesce(c.cluster_id, p.media_id) AS cluster_id FROM with_both p "
+        "LEFT JOIN (SELECT media_id, cluster_id FROM clusters WHERE media_id <> cluster_id) c USING (media_id)",
+    )
+    bench.drop("with_media", "with_both")
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ from storage import checkpoints
 from storage.lake import Lake
 from storage.versions import Snapshot
 from tasks.catalog import build
-from tasks.correspond import numbers
 from tasks.encoders import ENCODERS
 from tasks.encoders.identity import identity
+from tasks.gathered import numbers
 from tasks.heads import HEADS
 from tasks.losses import LOSSES
 from tasks.metrics import retrieval

@@ -1,6 +1,7 @@
 """Exchange of texts between units: nobody keeps its own, nobody gets one that is right for it by chance."""
 
 from collections.abc import Callable
+from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ Allowed = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.bool_]]  #
 
 _TRIES = 20  # fresh draws before an exchange counts as impossible
 _HOPELESS = 32  # units without a partner in one draw, after which no other draw is tried
+_CHUNK = 8192  # vectors hashed at once
 _SAMPLE = 256  # partners looked at before all of them are
 
 
@@ -30,14 +32,22 @@ def share_of(units: int, rate: float) -> int:
 
 def same_text(pairs: PairBatch) -> NDArray[np.int64]:
     """Return one number per pair; equal numbers mean one text: by key, by wording, or by identical vectors."""
-    vectors = np.ascontiguousarray(pairs.text_vec)
-    raw = vectors.view(np.dtype((np.void, vectors.dtype.itemsize * vectors.shape[1]))).ravel()
-    kinds = [np.unique(raw, return_inverse=True)[1].astype(np.int64)]
+    kinds = [_hashed(pairs.text_vec)]
     if pairs.text_key is not None:
         kinds.append(pairs.text_key)
     if pairs.texts is not None:
-        kinds.append(np.unique(np.array(pairs.texts, dtype=object), return_inverse=True)[1].astype(np.int64))
+        kinds.append(np.fromiter(map(hash, pairs.texts), np.int64, len(pairs)))
     return connected(*kinds)
+
+
+def _hashed(vectors: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return a number per row, equal where the bytes are. (N,)."""
+    found = np.empty(len(vectors), np.int64)
+    for start in range(0, len(vectors), _CHUNK):  # vectors may lie on disk
+        rows = np.ascontiguousarray(vectors[start : start + _CHUNK])
+        digests = b"".join(blake2b(row, digest_size=8).digest() for row in rows)
+        found[start : start + len(rows)] = np.frombuffer(digests, np.int64)
+    return found
 
 
 def same_medium(pairs: PairBatch) -> NDArray[np.int64]:

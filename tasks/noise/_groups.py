@@ -35,21 +35,33 @@ def connected(*labels: NDArray[np.int64]) -> NDArray[np.int64]:
         >>> connected(np.array([7, 7, 8, 9]), np.array([1, 2, 2, 3]))
         array([0, 0, 0, 1])
     """
-    rows = np.arange(len(labels[0]), dtype=np.int64)
-    nodes = len(rows)
-    links = []
-    for label in labels:
-        links.append(np.unique(label, return_inverse=True)[1] + nodes)  # one node per value
-        nodes += len(rows)
-    graph = coo_array(
-        (
-            np.ones(len(rows) * len(labels), dtype=np.int8),
-            (np.tile(rows, len(labels)), np.concatenate(links)),
-        ),
-        shape=(nodes, nodes),
-    )
-    component = connected_components(graph, directed=False)[1][: len(rows)]
-    return np.unique(component, return_inverse=True)[1].astype(np.int64)
+    found = _numbered(labels[0])
+    for label in labels[1:]:
+        found = _joined(found, _numbered(label))
+    first = np.empty(int(found.max(initial=-1)) + 1, dtype=np.int64)
+    first[found[::-1]] = np.arange(len(found))[::-1]  # of equal places the last one written stays
+    rank = np.empty(len(first), dtype=np.int64)
+    rank[np.argsort(first)] = np.arange(len(first))
+    return rank[found]
+
+
+def _numbered(label: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return numbers from 0 without gaps, equal where the labels are."""
+    return np.unique(label, return_inverse=True)[1].astype(np.int64, copy=False)
+
+
+def _joined(group: NDArray[np.int64], label: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return groups joined where a label is shared; both are numbers from 0 without gaps, and so is what is returned."""
+    groups, values = (int(numbers.max(initial=-1)) + 1 for numbers in (group, label))
+    if values == len(label):  # each its own: nothing is shared
+        return group
+    if groups == len(group):
+        return label
+    kind = np.int32 if groups + values < np.iinfo(np.int32).max else np.int64
+    ends = (group.astype(kind), (label + groups).astype(kind))  # a node per group and one per value
+    graph = coo_array((np.ones(len(group), dtype=np.int8), ends), shape=(groups + values,) * 2)
+    component = connected_components(graph, directed=False)[1]
+    return component[:groups][group].astype(np.int64)
 
 
 def folds_of(group: NDArray[np.int64], folds: int, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -1,11 +1,7 @@
 """What scorers ask of vectors before they compute: finite, and, for cosines between sides, of one space."""
 
-import numpy as np
-
-from schemas.batch import PairBatch
+from schemas.batch import PairBatch, not_finite
 from schemas.errors import DataError
-
-_CHUNK = 8192  # rows checked at once
 
 
 def require_finite(pairs: PairBatch) -> None:
@@ -15,15 +11,10 @@ def require_finite(pairs: PairBatch) -> None:
         DataError: A vector is not finite.
     """
     for side, vectors in (("media", pairs.media_vec), ("text", pairs.text_vec)):
-        broken = 0
-        first = -1
-        for start in range(0, len(vectors), _CHUNK):  # vectors may lie on disk
-            rows = np.flatnonzero(~np.isfinite(vectors[start : start + _CHUNK]).all(axis=1))
-            if len(rows) and not broken:
-                first = start + int(rows[0])
-            broken += len(rows)
-        if broken:
-            raise DataError(f"{broken} {side} vectors are not finite, first in row {first}; embed them again")
+        if len(broken := not_finite(vectors)):
+            raise DataError(
+                f"{len(broken)} {side} vectors are not finite, first in row {broken[0]}; embed them again"
+            )
 
 
 def require_common(pairs: PairBatch, scorer: str) -> None:

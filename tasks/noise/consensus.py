@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tasks.noise.contract import NoiseScorer
 
 FEWEST = 40  # pairs below which nothing can be planted and told apart
+_CHUNK = 65_536  # rows of the regression at once
 _PENALTY = 1.0  # on the squared weights, in rows
 
 
@@ -76,7 +77,7 @@ class _Batch:
 
     pairs: PairBatch
     planted: NDArray[np.bool_]
-    members: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))  # (N, members)
+    members: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))  # (N, members)
     combined: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))  # (N,)
 
     def place(self) -> NDArray[np.float64]:
@@ -180,7 +181,7 @@ class Consensus:
         return Study(
             np.full(len(pairs), 0.5, np.float32) if few else first.place().astype(np.float32),
             np.concatenate(told).astype(np.float32) if told else np.empty(0, np.float32),
-            {name: first.members[:, column].astype(np.float32) for column, name in enumerate(names)},
+            {name: first.members[:, column] for column, name in enumerate(names)},
             {name: float(weight) for name, weight in zip(names, weights, strict=True)},
         )
 
@@ -214,7 +215,7 @@ def _label(member: MethodRef) -> str:
     return f"{member.name}({said})" if said else member.name
 
 
-def _scored(scorers: "list[NoiseScorer]", pairs: PairBatch, names: list[str]) -> NDArray[np.float64]:
+def _scored(scorers: "list[NoiseScorer]", pairs: PairBatch, names: list[str]) -> NDArray[np.float32]:
     """Return the members' scores. (N, members).
 
     Raises:
@@ -230,11 +231,11 @@ def _scored(scorers: "list[NoiseScorer]", pairs: PairBatch, names: list[str]) ->
             raise DataError(
                 f"{name} returned {scores[wrong[0]]} for pair {wrong[0]}; scores must lie in [0, 1]; mend the scorer"
             )
-        columns.append(scores.astype(np.float64))
+        columns.append(scores.astype(np.float32, copy=False))
     return np.stack(columns, axis=1)
 
 
-def _share_below(values: NDArray[np.float64], among: NDArray[np.float64]) -> NDArray[np.float64]:
+def _share_below(values: NDArray[np.floating], among: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return the share of `among` below each value, ties counted half. In [0, 1]."""
     ordered = np.sort(among)
     below, up_to = (np.searchsorted(ordered, values, side=side) for side in ("left", "right"))
@@ -258,14 +259,20 @@ def _weights(batches: list[_Batch]) -> NDArray[np.float64]:
     # A title pasted over a thousand pictures is one text: it says once how planted and untouched pairs differ.
     counts = np.concatenate([_once_per_text(batch.pairs) for batch in batches[1:]])
     half = len(counts) / 2
-    balance = counts * np.where(untouched, half / counts[untouched].sum(), half / counts[~untouched].sum())
-    sign = np.where(untouched, 1.0, -1.0)
+    true, false = half / counts[untouched].sum(), half / counts[~untouched].sum()
 
     def loss(at: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        margin = sign * (x @ at[1:] + at[0])
-        pull = -balance * sign * expit(-margin)
-        value = float((balance * np.logaddexp(0, -margin)).sum() + _PENALTY * (at[1:] ** 2).sum() / 2)
-        return value, np.concatenate([[pull.sum()], x.T @ pull + _PENALTY * at[1:]])
+        value, slope = 0.0, np.zeros(1 + members)
+        for start in range(0, len(x), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            sign = np.where(untouched[part], 1.0, -1.0)
+            balance = counts[part] * np.where(untouched[part], true, false)
+            margin = sign * (x[part] @ at[1:] + at[0])
+            pull = -balance * sign * expit(-margin)
+            value += float((balance * np.logaddexp(0, -margin)).sum())
+            slope += np.concatenate([[pull.sum()], x[part].T @ pull])
+        slope[1:] += _PENALTY * at[1:]
+        return value + _PENALTY * float((at[1:] ** 2).sum()) / 2, slope
 
     bounds = [(None, None)] + [(0, None)] * members
     found = minimize(loss, np.r_[0.0, np.ones(members)], jac=True, bounds=bounds, method="L-BFGS-B").x[1:]

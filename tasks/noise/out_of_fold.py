@@ -9,11 +9,14 @@ from scipy.special import expit
 
 from schemas.batch import PairBatch
 from schemas.source import Source
-from tasks.noise._canonical import fit_canonical
+from tasks.noise._canonical import CanonicalHead, fit_canonical
 from tasks.noise._groups import folds_of, group_of
 from tasks.noise._vectors import require_finite
 
 _CHUNK = 512  # rows whose similarities exist at once
+_PROJECTED = 16 * _CHUNK  # rows that are under a head at once
+
+_Pairs = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]  # media, texts and groups
 
 
 @dataclass(frozen=True)
@@ -102,16 +105,30 @@ class OutOfFold:
                 pairs.media_vec, pairs.text_vec, training, weight, width=self.width, ridge=self.ridge
             )
             rivals = rng.choice(len(judged), min(self.candidates, len(judged)), replace=False)
-            margin = margins(
-                head.media(pairs.media_vec[judged]),
-                head.text(pairs.text_vec[judged]),
-                group[judged],
-                rivals=np.sort(rivals),
-                competitors=self.competitors,
-            )
+            margin = self._margins(pairs, head, group, judged, judged[np.sort(rivals)])
             spread = max(float(margin.std(dtype=np.float64)), 1e-6)  # equal margins differ by rounding only
             scores[fold == held_out] = expit((margin - margin.mean(dtype=np.float64)) / spread)
         return scores
+
+    def _margins(
+        self,
+        pairs: PairBatch,
+        head: CanonicalHead,
+        group: NDArray[np.int64],
+        rows: NDArray[np.int64],
+        rivals: NDArray[np.int64],
+    ) -> NDArray[np.float32]:
+        """Return the margins of some rows over others, under a head. Shape (M,)."""
+        media, text = head.media(pairs.media_vec[rivals]), head.text(pairs.text_vec[rivals])
+        found = np.empty(len(rows), dtype=np.float32)
+        for start in range(0, len(rows), _PROJECTED):
+            some = rows[start : start + _PROJECTED]
+            found[start : start + len(some)] = _over(
+                (head.media(pairs.media_vec[some]), head.text(pairs.text_vec[some]), group[some]),
+                (media, text, group[rivals]),
+                self.competitors,
+            )
+        return found
 
 
 def margins(
@@ -131,9 +148,15 @@ def margins(
         rivals: (R,) rows that compete.
         competitors: How many of the highest count; all there are, if fewer.
     """
+    return _over((media, text, group), (media[rivals], text[rivals], group[rivals]), competitors)
+
+
+def _over(pairs: _Pairs, rivals: _Pairs, competitors: int) -> NDArray[np.float32]:
+    """Return the margins of pairs over rivals. Shape (N,)."""
+    (media, text, group), (rival_media, rival_text, rival_group) = pairs, rivals
     own = np.einsum("nk,nk->n", media, text)
-    against_texts = _highest(media, text[rivals], group, group[rivals], competitors)
-    against_media = _highest(text, media[rivals], group, group[rivals], competitors)
+    against_texts = _highest(media, rival_text, group, rival_group, competitors)
+    against_media = _highest(text, rival_media, group, rival_group, competitors)
     return np.asarray(own - (against_texts + against_media) / 2, dtype=np.float32)
 
 

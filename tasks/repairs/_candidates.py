@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.batch import PairBatch
+from schemas.batch import PairBatch, not_finite
 from schemas.errors import DataError
 
 
@@ -25,8 +25,7 @@ def require_aligned(
             f"{len(outside)} values of clean are not in [0, 1], first {clean[outside[0]]} in row {outside[0]}"
         )
     for side, vectors in (("media", media), ("text", text)):
-        broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
-        if len(broken):
+        if len(broken := not_finite(vectors)):
             raise DataError(f"{len(broken)} {side} vectors are not finite, first in row {broken[0]}")
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.batch import not_finite
 from schemas.errors import DataError
 from tasks.soft_labels.contract import Evidence
 
@@ -22,8 +23,7 @@ def require_evidence(evidence: Evidence) -> None:
             "all must be of the same pairs"
         )
     for side, vectors in (("media", evidence.media_vec), ("text", evidence.text_vec)):
-        broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
-        if len(broken):
+        if len(broken := not_finite(vectors)):
             raise DataError(f"{len(broken)} {side} vectors are not finite, first in row {broken[0]}")
     for what, values in (
         ("clean", evidence.clean),
