@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 
@@ -51,3 +51,8 @@ class Snapshot:
 def next_id(head: Snapshot | None) -> str:
     """Return the id that follows `head`."""
     return f"s{(int(head.snapshot_id[1:]) if head else 0) + 1:06d}"
+
+
+def now() -> datetime:
+    """Return the time that a commit or a move of a tag is given."""
+    return datetime.now(UTC)

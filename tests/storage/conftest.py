@@ -8,7 +8,8 @@ import pytest
 
 from schemas.tables import TEXTS, TableSpec
 from storage import rows
-from storage.lake import Lake, Snapshot, UpsertCount, Writer
+from storage.lake import Lake, Snapshot
+from storage.writer import UpsertCount, Writer
 
 
 def text_rows(texts: Mapping[str, str], **columns: object) -> pa.Table:
