@@ -20,7 +20,7 @@ LOW = 0.5  # place among all pairs under which a scorer is said to speak against
 CANDIDATES = (
     16_384  # distinct texts, and media, among which better matches are looked for: all, or as many drawn
 )
-_CHUNK = 512  # doubted pairs whose similarities exist at once
+_CHUNK = 256  # doubted pairs whose similarities exist at once
 _READ = 65_536  # doubted pairs whose texts are read at once
 
 
@@ -107,10 +107,10 @@ def _of_neighbours(pairs: PairBatch, rows: NDArray[np.int64], clean: NDArray[np.
             similarity = here @ gallery  # (<=CHUNK, distinct)
             own = np.einsum("nk,nk->n", here, theirs[chunk])
             similarity[keys[chunk, None] == keys[first]] = -np.inf
-            order = _highest(similarity, NEIGHBOURS)
+            columns, values = _highest(similarity, NEIGHBOURS)
             for at, row in enumerate(chunk):
-                for position, column in enumerate(order[at]):
-                    value, ref = float(similarity[at, column]), int(first[column])
+                for position, column in enumerate(columns[at]):
+                    value, ref = float(values[at, position]), int(first[column])
                     if not value > own[at]:
                         break
                     said = pairs.texts[ref] if pairs.texts is not None else ""
@@ -128,12 +128,16 @@ class _Seen:
         return self.side(self.vectors[rows])
 
 
-def _highest(similarity: NDArray[np.float32], count: int) -> NDArray[np.int64]:
-    """Return the columns of each row's highest values, highest first. (B, count)."""
-    columns = np.argpartition(-similarity, count - 1, axis=1)[:, :count]
-    values = np.take_along_axis(similarity, columns, axis=1)
-    order = np.lexsort((columns, -values), axis=1)
-    return np.take_along_axis(columns, order, axis=1)
+def _highest(similarity: NDArray[np.float32], count: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return the columns of each row's highest values, highest first, and these values. (B, count) each; overwrites them."""
+    every = np.arange(len(similarity))
+    columns = np.empty((len(similarity), count), np.int64)
+    values = np.empty((len(similarity), count), np.float32)
+    for place in range(count):  # a partition of so many costs more than some passes
+        columns[:, place] = similarity.argmax(axis=1)
+        values[:, place] = similarity[every, columns[:, place]]
+        similarity[every, columns[:, place]] = -np.inf
+    return columns, values
 
 
 def _of_rules(pairs: PairBatch, rows: NDArray[np.int64], texts: Sequence[str]) -> Iterator[Reason]:
