@@ -4,6 +4,7 @@ Each check is a query or two over `base_<table>`, and `was_<table>` where it com
 pass by in little memory: one join in a statement, and nothing that holds a group's values, which DuckDB cannot spill.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,7 +12,9 @@ from dataclasses import dataclass, field
 import duckdb
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
+from schemas.batch import written
 from schemas.quality import Expectation
 from storage.workbench import Workbench
 from tasks.quality.rows import IDS
@@ -213,7 +216,7 @@ def _score_drift(expectation: Expectation, place: Place) -> Measured:
     """Largest Kolmogorov-Smirnov distance of any scorer between the two snapshots, over what is present in each."""
     if "scores" not in place.before:
         return Measured(None, said="there is no snapshot before to compare with")
-    at_least = int(expectation.params.get("min_rows", 2))
+    at_least = max(1, int(expectation.params.get("min_rows", 2)))
     with _scored(place) as scorers:
         enough = {n: scorer for n, scorer in scorers.items() if min(scorer.now, scorer.was) >= at_least}
         found = [
@@ -237,7 +240,7 @@ class Scorer:
 
 @contextmanager
 def _scored(place: Place) -> Iterator[dict[int, Scorer]]:
-    """Hold `drift`, the values that are present in either snapshot, and yield its scorers by number.
+    """Hold `drift_base` and `drift_was`, the values that are present in each snapshot, and yield their scorers by number.
 
     A value of a subject that no row has is among them: that is another check's to find.
     """
@@ -251,7 +254,7 @@ def _scored(place: Place) -> Iterator[dict[int, Scorer]]:
     )
     held = []
     try:
-        for side, is_new, tables in (("base", True, place.tables), ("was", False, place.before)):
+        for side, tables in (("base", place.tables), ("was", place.before)):
             gone = " UNION ALL ".join(
                 f"SELECT '{subject}' AS subject, {KEYS[table]} AS id FROM {side}_{table} WHERE NOT present"
                 for subject, table in _SUBJECTS.items()
@@ -261,52 +264,49 @@ def _scored(place: Place) -> Iterator[dict[int, Scorer]]:
                 with bench.as_written():  # few are gone, and the engine cannot know
                     bench.hold(
                         f"drift_{side}",
-                        f"SELECT (CASE {cases} END)::INTEGER AS scorer, s.value::FLOAT AS value, {is_new} AS is_new "
+                        f"SELECT (CASE {cases} END)::INTEGER AS scorer, s.value::FLOAT AS value "
                         f"FROM {side}_scores s ANTI JOIN ({gone}) g ON s.subject_id = g.id AND s.subject = g.subject "
                         "WHERE s.value IS NOT NULL AND NOT isnan(s.value)",
                     )
                 held.append(f"drift_{side}")
-        values = " UNION ALL ".join(f"FROM {name}" for name in held) or _NO_VALUES
-        bench.execute(
-            f"CREATE OR REPLACE TEMP VIEW drift AS SELECT * FROM ({values}) WHERE scorer IS NOT NULL"
-        )
-        counted = bench.rows(
-            "SELECT scorer, count(*) FILTER (is_new), count(*) FILTER (NOT is_new) FROM drift GROUP BY 1"
-        )
-        yield {number: Scorer(named[number - 1][1], now, was) for number, now, was in counted}
+        counts = {
+            name: Counter(dict(bench.rows(f"SELECT scorer, count(*) FROM {name} GROUP BY 1")))
+            for name in held
+        }
+        now, was = (counts.get(name, Counter()) for name in ("drift_base", "drift_was"))
+        yield {
+            number: Scorer(each[1], now[number], was[number])
+            for number, each in enumerate(named, 1)
+            if now[number] + was[number]
+        }
     finally:
-        bench.execute("DROP VIEW IF EXISTS drift")
         bench.drop(*held)
 
 
 def _distances(place: Place, scorers: dict[int, Scorer]) -> Iterator[tuple[int, float]]:
-    """Yield (number of a scorer, its distance), from values in order that pass by."""
-    if not scorers:
-        return
-    numbers = ", ".join(map(str, scorers))
-    values = f"SELECT scorer, value, is_new FROM drift WHERE scorer IN ({numbers})"
-    current, held, counts, largest = 0, 0.0, np.zeros(2), 0.0
-    for batch in place.bench.ordered(values, "scorer", "value", size=AT_ONCE):
-        number, value, is_new = (column.to_numpy(zero_copy_only=False) for column in batch.columns)
-        starts = np.flatnonzero(np.diff(number, prepend=number[:1] - 1))
-        for start, end in zip(starts, [*starts[1:], len(number)], strict=True):
-            if number[start] != current:
-                if current:
-                    yield current, largest
-                current, counts, largest = int(number[start]), np.zeros(2), 0.0
-                held = float(value[start])
-            sizes = np.array([scorers[current].now, scorers[current].was])
-            part = value[start:end]
-            sides = np.stack([is_new[start:end], ~is_new[start:end]], axis=1)
-            before = np.concatenate([counts[None], counts + np.cumsum(sides, axis=0)])
-            is_next = np.concatenate(
-                [[part[0] != held], part[1:] != part[:-1]]
-            )  # all of a lesser value are counted
-            gaps = np.abs((before[:-1] / sizes) @ np.array([1.0, -1.0]))[is_next]
-            largest = max(largest, float(gaps.max(initial=0.0)))
-            counts, held = before[-1], float(part[-1])
-    if current:
-        yield current, largest
+    """Yield (number of a scorer, its distance), a scorer's values at a time, which lie in files."""
+    for number, scorer in scorers.items():
+        now = _ascending(place.bench, "drift_base", number, scorer.now)
+        was = _ascending(place.bench, "drift_was", number, scorer.was)
+        yield number, max(_gap(now, was, now), _gap(now, was, was))
+
+
+def _ascending(bench: Workbench, name: str, number: int, count: int) -> NDArray[np.float32]:
+    """Return a scorer's values on a side, sorted. (N,)."""
+    found = bench.batches(f"SELECT value FROM {name} WHERE scorer = {number}", size=AT_ONCE)
+    values = written((batch["value"].to_numpy()[:, None] for batch in found), (count, 1))[:, 0]
+    values.sort()
+    return values
+
+
+def _gap(now: NDArray[np.float32], was: NDArray[np.float32], at: NDArray[np.float32]) -> float:
+    """Return the largest difference between the shares of two sorted sides that do not exceed a value, over some values."""
+    largest = 0.0
+    for start in range(0, len(at), AT_ONCE):
+        some = at[start : start + AT_ONCE]
+        shares = [np.searchsorted(side, some, side="right") / len(side) for side in (now, was)]
+        largest = max(largest, float(np.abs(shares[0] - shares[1]).max()))
+    return largest
 
 
 def _mix_drift(expectation: Expectation, place: Place) -> Measured:
@@ -346,7 +346,6 @@ MEASURES: dict[str, Callable[[Expectation, Place], Measured]] = {
 KEYS = {"media": "media_id", "texts": "text_id", "pairs": "pair_id"}
 _SUBJECTS = {"media": "media", "text": "texts", "pair": "pairs"}
 AT_ONCE = 65_536  # values in memory
-_NO_VALUES = "SELECT NULL::INTEGER AS scorer, NULL::FLOAT AS value, NULL::BOOLEAN AS is_new"
 
 
 def _counted(place: Place, rows: int, sql: str) -> Measured:
