@@ -17,8 +17,7 @@ from storage.workbench import Workbench, mapped, values
 from tasks.noise._groups import connected
 from tasks.score import Vectors, aligned_pairs, hold_kept_pairs
 
-_DIGEST = 64  # characters of an id
-_TOLD = 32  # of them that tell ids apart: 128 bits
+_TOLD = 32  # characters that tell digests apart: 128 bits
 _HEX = np.full(256, 255, np.uint8)
 _HEX[np.frombuffer(b"0123456789abcdef", np.uint8)] = np.arange(16)
 
@@ -161,21 +160,22 @@ def numbers(column: pa.ChunkedArray) -> NDArray[np.int64]:
 
 
 def _halves(column: pa.ChunkedArray) -> tuple[NDArray[np.uint64], NDArray[np.uint64]] | None:
-    """Return the second and the first 64 bits of digests, (N,) each; None where these are none.
+    """Return the second and the first 64 bits of digests of one length, (N,) each; None where these are none.
 
     A column of a million digests and a dictionary of them would take 200 MB.
     """
     found = np.empty((len(column), 2), np.uint64)
-    start = 0
+    start, lengths = 0, set[int]()
     for chunk in column.chunks:
         if chunk.type != pa.string() or chunk.null_count:
             return None
         _, offsets, data = chunk.buffers()
         ends = np.frombuffer(offsets, np.int32)[chunk.offset : chunk.offset + len(chunk) + 1]
-        if (np.diff(ends) != _DIGEST).any():
+        lengths |= set(np.unique(np.diff(ends)).tolist())
+        if len(lengths) > 1 or min(lengths, default=_TOLD) < _TOLD:
             return None
         if len(chunk):
-            text = np.frombuffer(data, np.uint8)[ends[0] : ends[-1]].reshape(-1, _DIGEST)
+            text = np.frombuffer(data, np.uint8)[ends[0] : ends[-1]].reshape(len(chunk), -1)
             digits = _HEX[text]
             if digits.max() > 15:
                 return None

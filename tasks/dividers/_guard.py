@@ -11,6 +11,7 @@ from tasks.dividers.contract import Division
 
 FEWEST = 40  # rows below which no mixture is believed
 STARTS = (0.05, 0.2, 0.5, 0.8, 0.95)  # shares of lowest scores that EM starts from as the wrong ones
+_CHUNK = 65_536  # scores compared at once
 _GRID = np.linspace(0.005, 0.995, 200)  # where a mixture is looked at for a valley
 _VALLEY = 0.8  # height of a valley, in units of the lower of the peaks beside it
 _APART = 0.9  # AUROC between components; one that is wide may hold the other inside it
@@ -168,6 +169,8 @@ def rising(scores: NDArray[np.float32], clean: NDArray[np.float64]) -> NDArray[n
 
 def auroc(above: NDArray[np.floating], below: NDArray[np.floating]) -> float:
     """Return P(a value of `above` exceeds one of `below`), ties counting half."""
-    ranks = rankdata(np.concatenate([above, below]))
-    total = float(ranks[: len(above)].sum()) - len(above) * (len(above) + 1) / 2
+    ordered, total = np.sort(below), 0.0
+    for start in range(0, len(above), _CHUNK):
+        some = above[start : start + _CHUNK]
+        total += float(sum(np.searchsorted(ordered, some, side=side).sum() for side in ("left", "right"))) / 2
     return total / (len(above) * len(below))

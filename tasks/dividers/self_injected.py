@@ -17,6 +17,7 @@ _CELLS = 200  # the tail share of a score is looked at in so many cells; fewer i
 # Of the triangles. Wider ones take a dip of chance at the far end for a slope: less bias where kinds overlap, more
 # variance everywhere. With 0.85, 19 of 20 estimates on 500 pairs are within 0.1 at an AUROC of 0.9.
 _WIDTHS = np.concatenate([np.linspace(0.01, 0.2, 20), np.linspace(0.225, 0.85, 26)])
+_CHUNK = 65_536  # scores looked up at once
 _MEANS = np.linspace(0.2, 5, 49)  # of the bell of true scores, in widths of either bell
 _HALVINGS = 12
 _SIGNIFICANT = 3.0  # standard errors by which scores must exceed those of wrong pairs
@@ -152,11 +153,21 @@ class SelfInjected:
         below the worst wrong pair, which triangles cannot see.
         """
         counts = np.empty((self.resamples, 3, cells))
+        order = np.argsort(scores, kind="stable")
+        place = np.empty(len(scores), np.int64)
+        place[order] = np.arange(len(scores))
+        ascending, said = scores[order], None if verdict is None else verdict[order]
+        del order
         for number in range(self.resamples):
             rng = np.random.default_rng((self.seed, number))
-            drawn = rng.integers(len(scores), size=len(scores))
-            tails = tail_shares(scores[drawn], rng.choice(mismatched, len(mismatched)))
-            counts[number] = counted(tails, None if verdict is None else verdict[drawn], cells)
+            drawn = place[rng.integers(len(scores), size=len(scores))]
+            drawn.sort()  # what is looked up in order is found in a tenth of the time
+            wrong = np.sort(rng.choice(mismatched, len(mismatched)))
+            counts[number] = 0
+            for start in range(0, len(drawn), _CHUNK):
+                some = drawn[start : start + _CHUNK]
+                tails = _tail_shares(ascending[some], wrong)
+                counts[number] += counted(tails, None if said is None else said[some], cells)
         found = counts[:, 0] / len(scores)
         low, high = np.quantile((self._wrong(counts) * found).sum(axis=1), [0.025, 0.975])
         return float(low), float(high), level_under_bells(found)
@@ -194,7 +205,11 @@ def counted(tails: NDArray[np.float64], verdict: NDArray[np.int8] | None, cells:
 
 def tail_shares(scores: NDArray[np.float32], mismatched: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return the share of wrong pairs that score at least as high, equal ones counting half. In (0, 1)."""
-    ascending = np.sort(mismatched)
+    return _tail_shares(scores, np.sort(mismatched))
+
+
+def _tail_shares(scores: NDArray[np.float32], ascending: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the same, given the wrong pairs' scores in order."""
     at_least = len(ascending) - np.searchsorted(ascending, scores, "left")
     higher = len(ascending) - np.searchsorted(ascending, scores, "right")
     return np.asarray((at_least + higher + 1) / 2 / (len(ascending) + 1))

@@ -45,9 +45,19 @@ def connected(*labels: NDArray[np.int64]) -> NDArray[np.int64]:
     return rank[found]
 
 
+def counted(label: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return numbers from 0 without gaps, in the labels' order, (N,), and how often each stands there, (K,)."""
+    if not len(label) or label.min() < 0 or label.max() > 4 * len(label):
+        _, number, count = np.unique(label, return_inverse=True, return_counts=True)
+        return number.astype(np.int64, copy=False), count
+    count = np.bincount(label)  # a sort would hold five times as much
+    there = count > 0
+    return label if there.all() else (np.cumsum(there) - 1)[label], count[there]
+
+
 def _numbered(label: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return numbers from 0 without gaps, equal where the labels are."""
-    return np.unique(label, return_inverse=True)[1].astype(np.int64, copy=False)
+    return counted(label)[0]
 
 
 def _joined(group: NDArray[np.int64], label: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -74,7 +84,7 @@ def folds_of(group: NDArray[np.int64], folds: int, rng: np.random.Generator) -> 
         folds: Number of folds, at most the number of groups.
         rng: Shuffles the groups.
     """
-    _, member, size = np.unique(group, return_inverse=True, return_counts=True)
+    member, size = counted(group)
     shuffled = rng.permutation(len(size))
     dealt = shuffled[np.argsort(-size[shuffled], kind="stable")]
     fold = np.empty(len(size), dtype=np.int64)

@@ -1,7 +1,8 @@
 """Several scorers as one: weighed by how well each tells planted mismatches, calibrated by the same."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from schemas.recipes import MethodRef
 from schemas.source import Source
 from schemas.tables import CONSENSUS
 from tasks.catalog import build
+from tasks.noise._groups import counted
 from tasks.noise._vectors import require_finite
 
 if TYPE_CHECKING:
@@ -245,8 +247,10 @@ def _share_below(values: NDArray[np.floating], among: NDArray[np.floating]) -> N
 def _normal(batch: _Batch) -> NDArray[np.float64]:
     """Return each member's scores as normal quantiles of their place among the untouched pairs. (N, members)."""
     edge = 0.5 / max(1, (~batch.planted).sum())
-    places = np.stack([_share_below(c, c[~batch.planted]) for c in batch.members.T], axis=1)
-    return np.asarray(ndtri(np.clip(places, edge, 1 - edge)))
+    found = np.empty(batch.members.shape)
+    for column, values in zip(found.T, batch.members.T, strict=True):
+        column[:] = ndtri(np.clip(_share_below(values, values[~batch.planted]), edge, 1 - edge))
+    return found
 
 
 def _weights(batches: list[_Batch]) -> NDArray[np.float64]:
@@ -254,23 +258,21 @@ def _weights(batches: list[_Batch]) -> NDArray[np.float64]:
     members = batches[0].members.shape[1]
     if len(batches) == 1 or members == 1:
         return np.ones(members)
-    x = np.concatenate([_normal(batch) for batch in batches[1:]])
-    untouched = np.concatenate([~batch.planted for batch in batches[1:]])
     # A title pasted over a thousand pictures is one text: it says once how planted and untouched pairs differ.
-    counts = np.concatenate([_once_per_text(batch.pairs) for batch in batches[1:]])
-    half = len(counts) / 2
-    true, false = half / counts[untouched].sum(), half / counts[~untouched].sum()
+    parts = [(_normal(batch), ~batch.planted, _once_per_text(batch.pairs)) for batch in batches[1:]]
+    half = sum(len(counts) for _, _, counts in parts) / 2
+    true = half / sum(counts[untouched].sum() for _, untouched, counts in parts)
+    false = half / sum(counts[~untouched].sum() for _, untouched, counts in parts)
 
     def loss(at: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         value, slope = 0.0, np.zeros(1 + members)
-        for start in range(0, len(x), _CHUNK):
-            part = slice(start, start + _CHUNK)
-            sign = np.where(untouched[part], 1.0, -1.0)
-            balance = counts[part] * np.where(untouched[part], true, false)
-            margin = sign * (x[part] @ at[1:] + at[0])
+        for x, untouched, counts in _in_chunks(parts):
+            sign = np.where(untouched, 1.0, -1.0)
+            balance = counts * np.where(untouched, true, false)
+            margin = sign * (x @ at[1:] + at[0])
             pull = -balance * sign * expit(-margin)
             value += float((balance * np.logaddexp(0, -margin)).sum())
-            slope += np.concatenate([[pull.sum()], x[part].T @ pull])
+            slope += np.concatenate([[pull.sum()], x.T @ pull])
         slope[1:] += _PENALTY * at[1:]
         return value + _PENALTY * float((at[1:] ** 2).sum()) / 2, slope
 
@@ -279,12 +281,18 @@ def _weights(batches: list[_Batch]) -> NDArray[np.float64]:
     return np.asarray(found if found.sum() > 0 else np.ones(members))  # nothing tells: all count alike
 
 
+def _in_chunks(parts: Sequence[tuple[NDArray[Any], ...]]) -> Iterator[tuple[NDArray[Any], ...]]:
+    for part in parts:
+        for start in range(0, len(part[0]), _CHUNK):
+            yield tuple(array[start : start + _CHUNK] for array in part)
+
+
 def _once_per_text(pairs: PairBatch) -> NDArray[np.float64]:
     """Return one over the number of pairs that have each pair's text. (N,)."""
     if pairs.text_key is None:
         return np.ones(len(pairs))
-    _, member, count = np.unique(pairs.text_key, return_inverse=True, return_counts=True)
-    return np.asarray(1 / count[member])
+    member, count = counted(pairs.text_key)
+    return np.asarray(1 / count)[member]
 
 
 def _clean(batch: _Batch, batches: list[_Batch]) -> NDArray[np.float32]:
