@@ -148,7 +148,11 @@ def not_finite(vectors: NDArray[np.floating]) -> NDArray[np.int64]:
 
 
 def written(parts: Iterable[NDArray[np.float32]], shape: tuple[int, int]) -> NDArray[np.float32]:
-    """Return rows in a file that is mapped and has no name: it goes with them."""
+    """Return rows in a file that is mapped and has no name: it goes with them.
+
+    Raises:
+        ValueError: The rows are not as many as `shape` says.
+    """
     if not shape[0]:
         return np.empty(shape, np.float32)
     with TemporaryFile(prefix="xmodal-vectors-") as file:
@@ -157,4 +161,6 @@ def written(parts: Iterable[NDArray[np.float32]], shape: tuple[int, int]) -> NDA
     for part in parts:
         mapped[start : start + len(part)] = part
         start += len(part)
+    if start != shape[0]:
+        raise ValueError(f"{start} rows were given, {shape[0]} were promised")
     return mapped

@@ -41,8 +41,8 @@ class Settings(BaseSettings):
     join_memory: str = Field(
         "auto",
         description="What joins of a flow may hold, e.g. '1GB', before they spill to disk; auto: 32 MB for a "
-        "curation of up to 1,300,000 media, more with the square root of their number, and for a statement that needs more; "
-        "256 MB elsewhere.",
+        "curation, and as much again for a check, of up to 1,300,000 media, more with the square root of their number, and "
+        "for a statement that needs more; 256 MB elsewhere.",
     )
     wait_s: float = Field(
         0.0, ge=0, description="How long a run waits for a lake that another run holds, before exit code 3."

@@ -43,11 +43,11 @@ def study(job: Job, embedded: Embedded, judged: Judged) -> Judged:
     with job.ledger.step("study correspondence") as step, vectors_bench(run, embedded) as bench:
         bench.add_base(SCORES, VERDICTS, DECISIONS, *FURTHER)
         with gathered(bench, recipe, both_sides(run, embedded)) as of:
-            step.items = len(of.pairs)
+            step.items = len(of)
             rule_digest = params_digest(recipe.model_dump(mode="json"))
             inputs = _inputs([run, *(further.run for further in embedded.further)], of)
             if _known(bench, rule_digest, inputs):
-                step.count("known from before", len(of.pairs))
+                step.count("known from before", len(of))
                 return _as_before(bench, judged)
             scorer = build_scorer(recipe)
             found = scorer.study(of.pairs)
@@ -301,7 +301,7 @@ def _inputs(runs: Sequence[Run], of: Gathered) -> str:
     """Digest what the study depends on besides its parameters."""
     encoders = [run.encoder.digest for run in runs if run.encoder]
     cluster, label, verdict = (values(of.columns[name]) for name in ("cluster_id", "label", "verdict"))
-    columns = (of.pair_ids, cluster, of.pairs.texts or (), label, verdict)
+    columns = (of.pair_ids, cluster, of.texts, label, verdict)
     return key(*encoders, *(key_of(map(str, column)) for column in columns))
 
 

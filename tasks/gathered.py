@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import overload
 
 import numpy as np
@@ -49,18 +50,53 @@ class Gathered:
     """What a study reads.
 
     Args:
-        pair_ids: Of the N pairs, ascending.
-        media_ids: Theirs.
-        text_ids: Theirs.
-        pairs: The same pairs as arrays.
-        columns: What else was said of them: cluster_id, label and verdict.
+        columns: Of the N pairs, in the order of pair_id: that, media_id, text_id, cluster_id, label and verdict.
+        media: (N, Dm) vectors.
+        text: (N, Dt) vectors.
+        texts: The N texts.
+        text_key: (N,) integers, equal where the texts are.
+        common: Whether both sides lie in one space.
     """
 
-    pair_ids: Column
-    media_ids: Column
-    text_ids: Column
-    pairs: PairBatch
     columns: pa.Table
+    media: NDArray[np.float32]
+    text: NDArray[np.float32]
+    texts: Sequence[str]
+    text_key: NDArray[np.int64]
+    common: bool
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+    @cached_property
+    def pair_ids(self) -> Column:
+        """The ids of the pairs."""
+        return Column(self.columns["pair_id"])
+
+    @cached_property
+    def media_ids(self) -> Column:
+        """The ids of their media."""
+        return Column(self.columns["media_id"])
+
+    @cached_property
+    def text_ids(self) -> Column:
+        """The ids of their texts."""
+        return Column(self.columns["text_id"])
+
+    @cached_property
+    def pairs(self) -> PairBatch:
+        """The pairs as arrays."""
+        return PairBatch(
+            self.media,
+            self.text,
+            group=_groups(numbers(self.columns["cluster_id"]), self.text_key),
+            label=_labels(self.columns["label"]),
+            media_key=numbers(self.columns["media_id"]),
+            text_key=self.text_key,
+            verdict=self.columns["verdict"].to_numpy().astype(np.int8),
+            texts=self.texts,
+            common=self.common,
+        )
 
 
 @contextmanager
@@ -79,20 +115,10 @@ def gathered(
     sql = _with_labels(bench, recipe.label_role)
     columns = "p.media_id, p.text_id, p.cluster_id, p.label, p.verdict"
     with aligned_pairs(bench, vectors, sql, columns) as (table, media, text):
+        bench.drop("kept_pairs", "labels", "said")
         text_key = numbers(table["text_id"])
-        pairs = PairBatch(
-            media,
-            text,
-            group=_groups(numbers(table["cluster_id"]), text_key),
-            label=_labels(table["label"]),
-            media_key=numbers(table["media_id"]),
-            text_key=text_key,
-            verdict=table["verdict"].to_numpy().astype(np.int8),
-            texts=Reordered(_texts(bench, int(text_key.max(initial=-1)) + 1), text_key),
-            common=recipe.features is None,
-        )
-        pair_ids, media_ids, text_ids = (Column(table[name]) for name in ("pair_id", "media_id", "text_id"))
-        yield Gathered(pair_ids, media_ids, text_ids, pairs, table.select(["cluster_id", "label", "verdict"]))
+        texts = Reordered(_texts(bench, int(text_key.max(initial=-1)) + 1), text_key)
+        yield Gathered(table, media, text, texts, text_key, common=recipe.features is None)
 
 
 def _with_labels(bench: Workbench, role: str) -> str:
@@ -134,15 +160,19 @@ def _texts(bench: Workbench, count: int) -> Column:
             "text_id",
         )
     texts = mapped(found, found.schema)["text"]
-    if len(texts) != count:
+    if len(texts) != count or texts.null_count:
         raise DataError(
-            f"pairs name {count} texts, of which {len(texts)} are there; check the lake's quality"
+            f"pairs name {count} texts and {len(texts)} rows have them, {texts.null_count} without a text; some are missing "
+            "or stand twice: `xmodal quality` says which"
         )
     return Column(texts)
 
 
 def numbers(column: pa.ChunkedArray) -> NDArray[np.int64]:
-    """Return an integer per row that is equal where the strings are; numbers follow the strings' order. (N,)."""
+    """Return an integer per row that is equal where the strings are, digests by their first 128 bits. (N,).
+
+    Numbers follow the strings' order.
+    """
     halves = _halves(column)
     if halves is None:
         coded = column.combine_chunks().dictionary_encode()
@@ -169,19 +199,19 @@ def _halves(column: pa.ChunkedArray) -> tuple[NDArray[np.uint64], NDArray[np.uin
     for chunk in column.chunks:
         if chunk.type != pa.string() or chunk.null_count:
             return None
+        if not len(chunk):
+            continue
         _, offsets, data = chunk.buffers()
         ends = np.frombuffer(offsets, np.int32)[chunk.offset : chunk.offset + len(chunk) + 1]
         lengths |= set(np.unique(np.diff(ends)).tolist())
-        if len(lengths) > 1 or min(lengths, default=_TOLD) < _TOLD:
+        if len(lengths) > 1 or min(lengths) < _TOLD:
             return None
-        if len(chunk):
-            text = np.frombuffer(data, np.uint8)[ends[0] : ends[-1]].reshape(len(chunk), -1)
-            digits = _HEX[text]
-            if digits.max() > 15:
-                return None
-            bits = digits[:, :_TOLD:2] << 4 | digits[:, 1:_TOLD:2]
-            found[start : start + len(chunk)] = np.ascontiguousarray(bits).view(">u8")
-            start += len(chunk)
+        digits = _HEX[np.frombuffer(data, np.uint8)[ends[0] : ends[-1]].reshape(len(chunk), -1)]
+        if digits.max() > 15:
+            return None
+        bits = digits[:, :_TOLD:2] << 4 | digits[:, 1:_TOLD:2]
+        found[start : start + len(chunk)] = np.ascontiguousarray(bits).view(">u8")
+        start += len(chunk)
     return found[:, 1].copy(), found[:, 0].copy()
 
 

@@ -16,7 +16,7 @@ from tasks.noise._vectors import require_finite
 _CHUNK = 512  # rows whose similarities exist at once
 _PROJECTED = 16 * _CHUNK  # rows that are under a head at once
 
-_Pairs = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]  # media, texts and groups
+Sides = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]  # media, texts and groups
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class OutOfFold:
         found = np.empty(len(rows), dtype=np.float32)
         for start in range(0, len(rows), _PROJECTED):
             some = rows[start : start + _PROJECTED]
-            found[start : start + len(some)] = _over(
+            found[start : start + len(some)] = margins(
                 (head.media(pairs.media_vec[some]), head.text(pairs.text_vec[some]), group[some]),
                 (media, text, group[rivals]),
                 self.competitors,
@@ -131,28 +131,14 @@ class OutOfFold:
         return found
 
 
-def margins(
-    media: NDArray[np.float32],
-    text: NDArray[np.float32],
-    group: NDArray[np.int64],
-    *,
-    rivals: NDArray[np.int64],
-    competitors: int,
-) -> NDArray[np.float32]:
+def margins(pairs: Sides, rivals: Sides, competitors: int) -> NDArray[np.float32]:
     """Return S_ii less the mean of the highest competing similarities, both directions averaged. Shape (N,).
 
     Args:
-        media: (N, K) unit vectors.
-        text: (N, K) unit vectors.
-        group: (N,) groups; a pair's own group does not compete.
-        rivals: (R,) rows that compete.
+        pairs: (N, K) media and (N, K) texts, unit vectors, and (N,) groups; a pair's own group does not compete.
+        rivals: The same of the pairs that compete.
         competitors: How many of the highest count; all there are, if fewer.
     """
-    return _over((media, text, group), (media[rivals], text[rivals], group[rivals]), competitors)
-
-
-def _over(pairs: _Pairs, rivals: _Pairs, competitors: int) -> NDArray[np.float32]:
-    """Return the margins of pairs over rivals. Shape (N,)."""
     (media, text, group), (rival_media, rival_text, rival_group) = pairs, rivals
     own = np.einsum("nk,nk->n", media, text)
     against_texts = _highest(media, rival_text, group, rival_group, competitors)

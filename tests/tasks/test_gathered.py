@@ -8,8 +8,12 @@ import pyarrow as pa
 import pytest
 from numpy.testing import assert_array_equal
 
-from schemas.batch import PairBatch, in_chunks, not_finite
-from tasks.gathered import Column, numbers
+from schemas.batch import PairBatch, in_chunks, not_finite, written
+from schemas.errors import DataError
+from storage import lake as lakes
+from storage.staging import Staging
+from storage.workbench import workbench
+from tasks.gathered import Column, _texts, _with_labels, numbers
 
 
 @pytest.fixture
@@ -64,6 +68,84 @@ def test_texts_of_rows_in_another_order_are_read_where_they_lie(rng):
     wanted = [texts[n] for n in first[then][then[::-1]]]
     assert list(moved.texts) == wanted == [moved.texts[n] for n in range(40)]
     assert list(moved.texts[5:9]) == wanted[5:9]
+
+
+@pytest.fixture
+def bench(lake_dir):
+    lake = lakes.open(lake_dir)
+    with workbench(lake, None, Staging(lake.place, "run")) as found:
+        yield found
+
+
+def test_texts_stand_in_the_order_of_their_ids_once(bench):
+    bench.con.register("aligned", pa.table({"its_text": ["c", "a", "c", "b"]}))
+    bench.offer("now_texts", lambda: pa.table({"text_id": list("dcba"), "text": ["D", "C", "B", "A"]}))
+    assert list(_texts(bench, 3)) == ["A", "B", "C"]
+
+
+@pytest.mark.parametrize(
+    "there", [[("a", "A")], [("a", "A"), ("b", None)], [("a", "A"), ("b", "B"), ("b", "again")]]
+)
+def test_a_text_that_is_missing_null_or_there_twice_is_told(bench, there):
+    bench.con.register("aligned", pa.table({"its_text": ["a", "b"]}))
+    ids, texts = zip(*there, strict=True)
+    schema = pa.schema([("text_id", pa.string()), ("text", pa.string())])
+    bench.offer("now_texts", lambda: pa.table([list(ids), list(texts)], schema=schema))
+    with pytest.raises(DataError, match=f"pairs name 2 texts and {len(there)} rows have them"):
+        _texts(bench, 2)
+
+
+@pytest.mark.parametrize("named", [{}, {"m1": ["zebra", "ant"]}])
+@pytest.mark.parametrize("judged", [{}, {"p2": "keep", "p3": "drop"}])
+def test_pairs_get_their_mediums_class_and_what_a_person_said(bench, named, judged):
+    pairs = [("p1", "m1", "t1"), ("p2", "m1", "t2"), ("p3", "m2", "t1")]
+    names = [
+        (f"n{n}", medium, f"name {name}", name)
+        for medium, some in named.items()
+        for n, name in enumerate(some)
+    ]
+    columns = ("pair_id", "media_id", "text_id")
+    bench.offer(
+        "now_pairs",
+        lambda: pa.table(
+            [
+                [f"of {one[0]}" for one in names] + ["gone"],
+                [one[1] for one in names] + ["m2"],
+                [one[2] for one in names] + ["t1"],
+                ["folder"] * (len(names) + 1),
+                [True] * len(names) + [False],
+            ],
+            names=[*columns, "role", "present"],
+        ),
+    )
+    texts = [(one[2], one[3]) for one in names] + [("t1", "T1"), ("t2", "T2")]
+    bench.offer(
+        "now_texts", lambda: pa.table({"text_id": [t for t, _ in texts], "text": [t for _, t in texts]})
+    )
+    verdicts = {
+        "subject_id": [*judged, "p1", "m1"],
+        "verdict": [*judged.values(), "drop", "drop"],
+        "active": [True] * len(judged) + [False, True],  # the last is of a medium
+        "subject": ["pair"] * (len(judged) + 1) + ["media"],
+    }
+    bench.offer("base_verdicts", lambda: pa.table(verdicts))
+    of_pairs = dict(zip(columns, map(list, zip(*pairs, strict=True)), strict=True))
+    bench.con.register("kept_pairs", pa.table(of_pairs | {"cluster_id": ["m1", "m1", "m2"]}))
+    found = bench.table(_with_labels(bench, "folder")).to_pylist()
+    said = {"keep": 1, "drop": 0}
+    wanted = [
+        {
+            "pair_id": pair, "media_id": medium, "text_id": text, "cluster_id": medium,
+            "label": min(named[medium]) if medium in named else None, "verdict": said.get(judged.get(pair), -1),
+        }
+        for pair, medium, text in pairs
+    ]  # fmt: skip
+    assert sorted(found, key=lambda row: row["pair_id"]) == wanted
+
+
+def test_rows_that_were_promised_and_did_not_come_are_no_zeros():
+    with pytest.raises(ValueError, match="1 rows were given, 3 were promised"):
+        written([np.ones((1, 1), np.float32)], (3, 1))
 
 
 @pytest.mark.parametrize("rows", [0, 1, 8192, 20_000])

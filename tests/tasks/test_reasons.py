@@ -79,6 +79,21 @@ def test_a_text_under_many_media_is_said_to_be():
     assert [(r.method, r.value) for r in found] == [("shared-text", 6)]
 
 
+def test_how_many_pairs_are_looked_at_at_once_does_not_matter(monkeypatch):
+    texts = [f"kind {number} и thumbnail" if number % 3 else f"IMG_{number:04}.png" for number in range(40)]
+    rows, members = np.arange(0, 40, 2), {"geometry": np.linspace(0, 1, 40, dtype=np.float32)}
+    whole = list(reasons(corpus(texts), rows, CLEAN, members))
+    monkeypatch.setattr("tasks.reasons._READ", 3)
+    monkeypatch.setattr("tasks.reasons._CHUNK", 3)
+    parts = list(reasons(corpus(texts), rows, CLEAN, members))
+
+    def told(found):
+        return sorted((r.row, r.kind, r.method, r.position, r.ref, r.said) for r in found)
+
+    assert {r.kind for r in whole} == {"scorer", "better-text", "better-media", "rule"}
+    assert told(parts) == told(whole)
+
+
 def test_nothing_is_said_of_nobody():
     assert not list(reasons(corpus(), np.array([], dtype=np.int64), CLEAN, {"geometry": CLEAN}))
 

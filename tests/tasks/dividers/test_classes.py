@@ -5,6 +5,7 @@ import pytest
 from scipy.stats import binomtest
 
 from schemas.errors import DataError
+from tasks.dividers._guard import auroc
 from tasks.dividers.classes import CLEAN, DISPUTED, NOISY, classes, threshold_for_precision
 from tasks.dividers.contract import Division
 
@@ -93,3 +94,12 @@ def test_refuses_what_is_no_precision():
         threshold_for_precision(scores, verdict[:2], 0.9)
     with pytest.raises(DataError, match="row 0"):
         threshold_for_precision(scores * np.float32(np.nan), verdict, 0.9)
+
+
+@pytest.mark.parametrize("decimals", [1, 8])
+def test_the_auroc_is_the_share_of_pairs_in_order(monkeypatch, decimals):
+    monkeypatch.setattr("tasks.dividers._guard._CHUNK", 7)
+    rng = np.random.default_rng(0)
+    above, below = rng.random(50).round(decimals), rng.random(30).round(decimals)
+    wanted = np.mean((above[:, None] > below) + 0.5 * (above[:, None] == below))
+    assert auroc(above, below) == pytest.approx(wanted, abs=1e-12)

@@ -50,6 +50,29 @@ def test_the_interval_holds_the_share_about_as_often_as_it_says(make_scores):
     assert np.mean(held) >= 0.86  # 27 of 30 and more in 94 % of trials of a true 95 %
 
 
+@pytest.mark.parametrize("judged", [False, True])
+def test_the_interval_is_that_of_resamples_counted_one_by_one(make_scores, monkeypatch, judged):
+    scores, mismatched, true = make_scores(300, rate=0.3, auroc=0.95, seed=1)
+    scores, mismatched = scores.round(2), mismatched.round(2)  # many are equal
+    verdict = np.where(np.arange(300) % 5, -1, true).astype(np.int8) if judged else None
+    method, cells = SelfInjected(resamples=9, seed=4), 50
+    counts = []
+    for number in range(9):
+        rng = np.random.default_rng((4, number))
+        drawn = rng.integers(300, size=300)
+        tails = tail_shares(scores[drawn], rng.choice(mismatched, len(mismatched)))
+        cell = [min(int(tail * cells), cells - 1) for tail in tails]
+        said = [-1] * 300 if verdict is None else verdict[drawn].tolist()
+        kinds = [[1.0] * 300, [one >= 0 for one in said], [one == 0 for one in said]]
+        counts.append([np.bincount(cell, weights=kind, minlength=cells) for kind in kinds])
+    counts = np.array(counts)
+    shares = (method._wrong(counts.copy()) * counts[:, 0] / 300).sum(axis=1)
+    monkeypatch.setattr("tasks.dividers.self_injected._CHUNK", 7)
+    low, high, bells = method._interval(scores, mismatched, verdict, cells)
+    np.testing.assert_allclose([low, high], np.quantile(shares, [0.025, 0.975]))
+    np.testing.assert_allclose(bells, level_under_bells(counts[:, 0] / 300))
+
+
 def test_true_pairs_that_score_like_wrong_ones_raise_the_estimate_and_no_more(make_scores):
     # A tenth of the true pairs cannot be told from wrong ones: 0.28 of all score like wrong pairs, 0.2 are.
     found = [

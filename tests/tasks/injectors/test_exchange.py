@@ -10,12 +10,24 @@ from hypothesis import strategies as st
 from schemas.batch import PairBatch
 from schemas.errors import DataError
 from tasks.injectors import CaptionInjector, HardInjector, ImageInjector, PairInjector, WordsInjector
+from tasks.injectors._exchange import same_text
 
 
 def grouped(group) -> PairBatch:
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(len(group), 8)).astype(np.float32)
     return PairBatch(vectors, vectors, group=np.array(group, np.int64), label=np.zeros(len(group), np.int64))
+
+
+def test_one_text_is_one_by_key_by_wording_or_by_its_vector(monkeypatch):
+    monkeypatch.setattr("tasks.injectors._exchange._CHUNK", 3)
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(10, 4)).astype(np.float32)
+    vectors[9] = vectors[0]
+    texts = [f"text {n}" for n in range(8)] + ["text 1", "text 9"]
+    key = np.array([0, 1, 2, 3, 4, 5, 6, 7, 8, 2])  # 9 is 0 by its vector and 2 by its key
+    found = same_text(PairBatch(vectors, vectors, text_key=key, texts=texts))
+    assert found.tolist() == [0, 1, 0, 2, 3, 4, 5, 6, 1, 0]
 
 
 @settings(deadline=None, max_examples=80)

@@ -128,6 +128,15 @@ def test_a_text_pasted_over_half_the_corpus_does_not_decide_who_counts(make_nois
     assert rows[0] == 1 / 260 and rows[-1] == 1
 
 
+def test_how_many_rows_are_weighed_at_once_does_not_matter(make_noisy_pairs, monkeypatch):
+    pairs, _ = make_noisy_pairs(200, rate=0.3, seed=4)
+    whole = Consensus(rounds=1).study(pairs)
+    monkeypatch.setattr("tasks.noise.consensus._CHUNK", 7)
+    parts = Consensus(rounds=1).study(pairs)
+    assert list(parts.weights.values()) == pytest.approx(list(whole.weights.values()), rel=1e-6)
+    np.testing.assert_allclose(parts.scores, whole.scores, atol=0.01)
+
+
 def test_mapped_texts_are_reordered_into_another_file_and_equal_those_in_memory(tmp_path):
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(20_000, 4)).astype(np.float32)

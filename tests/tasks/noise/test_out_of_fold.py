@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 from schemas.batch import PairBatch
 from tasks.noise import OutOfFold
 from tasks.noise._canonical import fit_canonical
-from tasks.noise._groups import connected, folds_of, group_of
+from tasks.noise._groups import connected, counted, folds_of, group_of
 from tasks.noise.out_of_fold import margins
 
 
@@ -63,7 +63,7 @@ def in_sample(pairs: PairBatch) -> np.ndarray:
     settings_ = {"width": method.width, "ridge": method.ridge}
     head = fit_canonical(pairs.media_vec, pairs.text_vec, rows, weight, **settings_)
     media, text = head.media(pairs.media_vec), head.text(pairs.text_vec)
-    return margins(media, text, rows, rivals=rows, competitors=method.competitors)
+    return margins((media, text, rows), (media, text, rows), method.competitors)
 
 
 def test_agrees_with_a_loop_that_trains_on_the_other_folds_only(make_noisy_pairs):
@@ -136,7 +136,8 @@ def test_does_not_learn_pairs_of_pure_chance_by_heart():
     # A head that saw the pairs tells them from swapped ones though nothing relates the sides.
     rows = np.arange(300)
     head = fit_canonical(media, text, rows, np.ones(300, np.float32), width=64, ridge=0.3)
-    seen = margins(head.media(media), head.text(swapped), rows, rivals=rows, competitors=5)
+    sides = head.media(media), head.text(swapped), rows
+    seen = margins(sides, sides, 5)
     assert roc_auc_score(planted, seen) > 0.9
     assert 0.4 < roc_auc_score(planted, OutOfFold(ridge=0.3)(pairs)) < 0.6
 
@@ -178,14 +179,33 @@ def test_connected_pairs_are_the_components_of_all_pairs(labels):
     expected = connected_components(coo_array(shares), directed=False)[1]
     found = connected(media, text)
     np.testing.assert_array_equal(found[:, None] == found, expected[:, None] == expected)
+    assert list(dict.fromkeys(found.tolist())) == list(range(found.max() + 1))  # by who comes first
+
+
+@pytest.mark.parametrize("rounds", [1, 2])
+def test_how_many_pairs_are_under_a_head_at_once_does_not_matter(make_noisy_pairs, monkeypatch, rounds):
+    pairs, _ = make_noisy_pairs(300, rate=0.3, seed=2)
+    whole = OutOfFold(rounds=rounds, candidates=40)(pairs)
+    monkeypatch.setattr("tasks.noise.out_of_fold._PROJECTED", 7)
+    np.testing.assert_allclose(OutOfFold(rounds=rounds, candidates=40)(pairs), whole, atol=1e-5)
+
+
+@given(st.lists(st.integers(-2, 9) | st.just(2**60), max_size=40))
+def test_labels_are_numbered_and_counted_as_numpy_does(labels):
+    label = np.array(labels, np.int64)
+    _, wanted, count = np.unique(label, return_inverse=True, return_counts=True)
+    found = counted(label)
+    np.testing.assert_array_equal(found[0], wanted)
+    np.testing.assert_array_equal(found[1], count)
 
 
 def test_pairs_of_one_group_do_not_compete():
     media = np.eye(3, dtype=np.float32)
     text = np.array([[1, 0, 0], [1, 0, 0], [0, 0, 1]], np.float32)
-    together = margins(media, text, np.array([0, 0, 1]), rivals=np.arange(3), competitors=5)
+    paired, single = (media, text, np.array([0, 0, 1])), (media, text, np.arange(3))
+    together = margins(paired, paired, 5)
     np.testing.assert_allclose(together, [1, 0, 1])
-    apart = margins(media, text, np.array([0, 1, 2]), rivals=np.arange(3), competitors=1)
+    apart = margins(single, single, 1)
     np.testing.assert_allclose(apart, [0.5, -0.5, 1])  # text 1 is right for media 0
 
 

@@ -9,6 +9,7 @@ from scipy.stats import ks_2samp
 from schemas.quality import Expectation
 from storage.lake import Lake
 from tasks.check import _bench, _place
+from tasks.quality import measures
 from tasks.quality.measures import MEASURES, measure
 from tests.storage import sql_lakes as rows
 
@@ -192,6 +193,9 @@ def test_the_drift_of_scores_is_that_of_scipy(lake, draw):
 
 def test_the_drift_of_many_scores_is_counted_in_little_memory(lake, monkeypatch):
     monkeypatch.setenv("XMODAL_JOIN_MEMORY", "16MB")  # and no more than that
+    monkeypatch.setattr("tasks.quality.measures.AT_ONCE", 1000)
+    sides, ascending = [], measures._ascending
+    monkeypatch.setattr(measures, "_ascending", lambda *of: sides.append(ascending(*of)) or sides[-1])
     draw, n = np.random.default_rng(0), 60_000
     media = [rows.media(k, thumbnail=None) for k in range(n)]
     before, after = (
@@ -206,6 +210,7 @@ def test_the_drift_of_many_scores_is_counted_in_little_memory(lake, monkeypatch)
     found = measured(lake, expectation("score-drift", "scores"), at="v2", before="v1")
     assert (found.raised, found.rows) == ("", 2 * n)
     assert found.value == pytest.approx(ks_2samp(before, after).statistic, abs=1e-12)
+    assert [(len(side), isinstance(side, np.memmap)) for side in sides] == 2 * [(n, True)]
 
 
 def test_a_check_that_lacks_memory_gets_more_unless_the_user_set_it(lake, monkeypatch):
