@@ -154,7 +154,7 @@ class SelfInjected:
         """
         counts = np.empty((self.resamples, 3, cells))
         order = np.argsort(scores, kind="stable")
-        place = np.empty(len(scores), np.int64)
+        place = np.empty(len(scores), np.int32 if len(scores) < 1 << 31 else np.int64)
         place[order] = np.arange(len(scores))
         ascending, said = scores[order], None if verdict is None else verdict[order]
         del order

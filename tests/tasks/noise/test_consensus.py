@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 import pytest
+from scipy.stats import rankdata
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
@@ -135,6 +136,19 @@ def test_how_many_rows_are_weighed_at_once_does_not_matter(make_noisy_pairs, mon
     parts = Consensus(rounds=1).study(pairs)
     assert list(parts.weights.values()) == pytest.approx(list(whole.weights.values()), rel=1e-6)
     np.testing.assert_allclose(parts.scores, whole.scores, atol=0.01)
+
+
+@pytest.mark.parametrize("decimals", [1, 8])
+def test_ranks_are_those_of_scipy_and_shares_are_counted(monkeypatch, decimals):
+    monkeypatch.setattr("tasks.noise.consensus._CHUNK", 7)
+    rng = np.random.default_rng(0)
+    values, among = rng.random(50).round(decimals), rng.random(30).round(decimals)
+    np.testing.assert_array_equal(consensus._ranks(values), rankdata(values))
+    wanted = [np.mean((among < value) + 0.5 * (among == value)) for value in values]
+    np.testing.assert_allclose(consensus._share_below(values, among), wanted, atol=1e-12)
+    assert (
+        len(consensus._share_below(values[:0], among)) == 0 == consensus._share_below(values, among[:0]).sum()
+    )
 
 
 def test_mapped_texts_are_reordered_into_another_file_and_equal_those_in_memory(tmp_path):
