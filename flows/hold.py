@@ -17,8 +17,7 @@ from prefect.runtime import deployment
 from flows.ephemeral import guard
 from schemas.errors import LakeBusy, Overtaken
 from schemas.settings import Settings
-from storage.lake import Lake
-from storage.writer import Writer
+from storage.lake import Lake, Writer
 
 PAUSES_S = (5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 160.0)  # eight minutes in all; then the run fails
 

@@ -12,9 +12,8 @@ from schemas.settings import Settings
 from storage import indexes, orphans, scratch, upkeep
 from storage import lake as lakes
 from storage.indexes import Measured
-from storage.lake import Lake
+from storage.lake import Lake, Writer
 from storage.upkeep import Upkeep
-from storage.writer import Writer
 from tasks.run import new_run_id
 
 

@@ -13,9 +13,8 @@ from schemas.settings import DecodeLimits, FetchLimits, Settings
 from storage import lake as lakes
 from storage import running, workbench
 from storage.database import LITTLE_MB
-from storage.lake import Lake
+from storage.lake import Lake, Writer
 from storage.running import Board
-from storage.writer import Writer
 from tasks import publish
 from tasks.catalog import build
 from tasks.encoders import ENCODERS

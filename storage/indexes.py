@@ -22,10 +22,9 @@ from schemas.recipes import IndexRecipe
 from schemas.tables import EMBEDDINGS_PREFIX, INDEXES
 from storage import exact, versions
 from storage.exact import Ranked
-from storage.lake import Lake
+from storage.lake import Lake, Writer
 from storage.matrix import STATES, Scope, Vectors, vectors_of
 from storage.versions import Snapshot
-from storage.writer import Writer
 
 NAME = "vector_idx"
 DEPTHS = (10, 100)  # results down to which recall is measured; deeper queries compare everything

@@ -181,7 +181,7 @@ class _Files:
     """The files of a table, and which version names which. A unit is what goes or stays as one: a file, or an index."""
 
     def __init__(self, lake: Lake, table: str) -> None:
-        self._lake, self._uri = lake, lake.table_uri(table)
+        self._lake, self._uri = lake, lake._table_uri(table)
         dataset = lake.latest(table)
         self.there = {int(entry["version"]) for entry in dataset.versions()} if dataset is not None else set()
         self._latest = dataset.version if dataset is not None else None
@@ -220,7 +220,7 @@ class _Files:
     def of(self, version: int) -> frozenset[str]:
         """Return the units that a version names."""
         if version not in self._known:
-            dataset = lance.dataset(self._uri, version=version, storage_options=self._lake.options)
+            dataset = lance.dataset(self._uri, version=version, storage_options=self._lake._options)
             units = {
                 _unit(f"_versions/{name}.manifest")
                 for name in (f"{(1 << 64) - 1 - version:020}", str(version))

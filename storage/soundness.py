@@ -105,7 +105,7 @@ def _wrong(lake: Lake, snapshot: Snapshot, table: str, version: int, deep: bool)
     """Say what is wrong with one version of a table; "" if nothing is."""
     try:
         with panics.as_errors():
-            dataset = lance.dataset(lake.table_uri(table), version=version, storage_options=lake.options)
+            dataset = lance.dataset(lake._table_uri(table), version=version, storage_options=lake._options)
     except Exception as error:
         return f"its version {version} cannot be opened: {_said(error)}"
     for path, size in _files(dataset):

@@ -21,11 +21,10 @@ from schemas.errors import DataError, NoSuchTable
 from schemas.ranking import Candidates
 from schemas.tables import CODES_PREFIX, TOKENS_PREFIX, TableSpec, codes, tokens
 from storage import exact, rows
-from storage.lake import Lake
+from storage.lake import Lake, UpsertCount, Writer
 from storage.matrix import STATES, Recent, matrix_of
 from storage.passing import condition, moment, passing
 from storage.versions import Snapshot
-from storage.writer import UpsertCount, Writer
 
 Floats = NDArray[np.float32]
 Score = Callable[

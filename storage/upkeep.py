@@ -8,8 +8,7 @@ import lance
 from schemas.errors import LakeError
 from schemas.tables import LOGS
 from storage import indexes
-from storage.lake import Lake
-from storage.writer import Writer
+from storage.lake import Lake, Writer
 
 
 @dataclass(frozen=True)

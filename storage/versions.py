@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 
@@ -51,8 +51,3 @@ class Snapshot:
 def next_id(head: Snapshot | None) -> str:
     """Return the id that follows `head`."""
     return f"s{(int(head.snapshot_id[1:]) if head else 0) + 1:06d}"
-
-
-def now() -> datetime:
-    """Return the time that a commit or a move of a tag is given."""
-    return datetime.now(UTC)

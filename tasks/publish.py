@@ -24,9 +24,9 @@ from schemas.tables import (
     TableSpec,
     embeddings,
 )
+from storage.lake import Writer
 from storage.versions import Snapshot
 from storage.workbench import BATCH_ROWS, KEY_ROWS, Workbench
-from storage.writer import Writer
 from tasks.check import gate
 from tasks.decide import DROPPED, Decided, decided_bench
 from tasks.embed import Embedded

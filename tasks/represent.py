@@ -15,11 +15,10 @@ from schemas.errors import DataError, LakeError
 from schemas.ranking import Side
 from schemas.represent import CodesRecipe
 from storage import checkpoints, tokens
-from storage.lake import Lake
+from storage.lake import Lake, Writer
 from storage.matrix import Matrix, matrix_of
 from storage.search import EncoderTable, encoder_table
 from storage.versions import Snapshot
-from storage.writer import Writer
 from tasks.catalog import build, method_digest
 from tasks.codes import CODERS, Codes, SemiPaired
 from tasks.publish import record

@@ -26,9 +26,9 @@ from schemas.tables import (
     embeddings,
 )
 from storage import rows
+from storage.lake import Writer
 from storage.versions import Snapshot
 from storage.workbench import Workbench, workbench
-from storage.writer import Writer
 from tasks.assessors import ASSESSORS
 from tasks.assessors.contract import Drafts
 from tasks.caption import Asked

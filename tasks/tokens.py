@@ -14,10 +14,9 @@ from schemas.digests import key
 from schemas.errors import DataError
 from schemas.tables import MEDIA, PAIRS, TEXTS, tokens
 from storage import checkpoints
-from storage.lake import Lake
+from storage.lake import Lake, Writer
 from storage.versions import Snapshot
 from storage.workbench import Workbench, workbench
-from storage.writer import Writer
 from tasks.catalog import method_digest
 from tasks.embed import TEXTS_PER_PICTURE, TO_EMBED
 from tasks.late._token_heads import Lesson

@@ -20,10 +20,10 @@ from schemas.errors import DataError
 from schemas.tables import MEDIA, PAIRS, TEXTS, TableSpec, embeddings
 from storage import bridges
 from storage.bridges import Bank
+from storage.lake import Writer
 from storage.search import encoder_table
 from storage.versions import Snapshot
 from storage.workbench import Workbench, workbench
-from storage.writer import Writer
 from tasks.bridges import BRIDGES, Crossing, Rows
 from tasks.catalog import build
 from tasks.embed import PARTS, TEXTS_PER_PICTURE, TO_EMBED

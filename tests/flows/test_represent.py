@@ -224,7 +224,7 @@ def test_a_removed_checkpoint_is_learnt_again(lake):
 
 
 def test_killed_between_learning_and_the_commit_the_lake_is_as_it_was(lake, tmp_path, monkeypatch):
-    from storage.writer import Writer
+    from storage.lake import Writer
 
     before = content(lake.uri)
     head = lake.head()

@@ -8,8 +8,7 @@ import pytest
 
 from schemas.tables import TEXTS, TableSpec
 from storage import rows
-from storage.lake import Lake, Snapshot
-from storage.writer import UpsertCount, Writer
+from storage.lake import Lake, Snapshot, UpsertCount, Writer
 
 
 def text_rows(texts: Mapping[str, str], **columns: object) -> pa.Table:

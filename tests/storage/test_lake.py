@@ -19,13 +19,11 @@ from schemas.errors import LakeBusy, LakeError, NoSuchSnapshot, NoSuchTable, Ove
 from schemas.tables import RUNS, SNAPSHOTS, TEXTS
 from storage import lake as lakes
 from storage import upkeep
-from storage import writer as writing
 from storage.database import database
-from storage.lake import Diff, Lake
+from storage.lake import Diff, Lake, UpsertCount
 from storage.rows import table_digest
 from storage.staging import Staging
 from storage.upserts import without
-from storage.writer import UpsertCount
 from tests.storage.conftest import commit, text_rows, texts_of, upsert
 
 REPOSITORY = Path(__file__).parents[2]
@@ -293,7 +291,7 @@ def test_a_writer_gives_up_where_another_one_writes_between_new_rows_and_those_t
 ):
     commit(lake, {"a": "1", "b": "1", "c": "1"})
     commit(lake, {"d": "1"})
-    replaced = writing.without
+    replaced = lakes.without
 
     def overtaken(dataset, addresses, options):
         other = lance.dataset(dataset.uri)
@@ -305,7 +303,7 @@ def test_a_writer_gives_up_where_another_one_writes_between_new_rows_and_those_t
             other.optimize.compact_files()
         return replaced(dataset, addresses, options)
 
-    monkeypatch.setattr(writing, "without", overtaken)
+    monkeypatch.setattr(lakes, "without", overtaken)
     late = lakes.Writer(lake, lake.head())
     with pytest.raises(Overtaken, match="another run has written to texts"):
         upsert(late, {"a": "2", "e": "2"})
@@ -371,7 +369,7 @@ def test_a_clock_that_is_set_back_does_not_turn_tags_and_runs_around(lake, monke
     now = datetime(2030, 1, 1, tzinfo=UTC)
     for text in ("old", "new", "newest"):
         now -= timedelta(days=400)
-        monkeypatch.setattr("storage.versions.now", lambda now=now: now)
+        monkeypatch.setattr(lakes, "_now", lambda now=now: now)
         commit(lake, {"a": text})
         lake.append_log(
             RUNS,
@@ -511,7 +509,7 @@ def test_a_table_of_a_writer_that_never_committed_goes_with_the_staged_files(lak
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, lake.writer() as writer, pytest.raises(KeyboardInterrupt):
-        patch.setattr("storage.writer.shutil.rmtree", killed)
+        patch.setattr("storage.lake.shutil.rmtree", killed)
         upsert(writer, {"b": "two"})
     assert not (Path(lake_dir) / "texts.lance").exists()
     with lake.writer() as writer:

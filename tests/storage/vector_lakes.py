@@ -10,8 +10,7 @@ import pyarrow.dataset as pds
 
 from schemas.tables import MEDIA, TEXTS, TableSpec, embeddings
 from storage import rows
-from storage.lake import Lake, Snapshot
-from storage.writer import Writer
+from storage.lake import Lake, Snapshot, Writer
 
 TABLE = "embeddings_test"
 SPECS: dict[str, TableSpec] = {"media": MEDIA, "text": TEXTS}
