@@ -88,7 +88,23 @@ class PairBatch:
         )
 
 
-class Reordered(Sequence[str]):
+class Strings(Sequence[str]):
+    """Strings that are read where they are, one by one."""
+
+    def _at(self, row: int) -> str:
+        raise NotImplementedError
+
+    @overload
+    def __getitem__(self, row: int) -> str: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[str]: ...
+    def __getitem__(self, row: int | slice) -> str | list[str]:
+        if isinstance(row, slice):
+            return [self._at(each) for each in range(*row.indices(len(self)))]
+        return self._at(int(row))
+
+
+class Reordered(Strings):
     """Texts in another order, read where they are."""
 
     _texts: Sequence[str]
@@ -103,13 +119,7 @@ class Reordered(Sequence[str]):
     def __len__(self) -> int:
         return len(self._order)
 
-    @overload
-    def __getitem__(self, row: int) -> str: ...
-    @overload
-    def __getitem__(self, row: slice) -> Sequence[str]: ...
-    def __getitem__(self, row: int | slice) -> str | Sequence[str]:
-        if isinstance(row, slice):
-            return Reordered(self._texts, self._order[row])
+    def _at(self, row: int) -> str:
         return self._texts[int(self._order[row])]
 
 

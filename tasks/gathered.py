@@ -4,14 +4,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import overload
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from schemas.batch import PairBatch, Reordered
+from schemas.batch import PairBatch, Reordered, Strings
 from schemas.errors import DataError
 from schemas.recipes import CorrespondenceRecipe
 from storage.workbench import Workbench, mapped, values
@@ -23,7 +22,7 @@ _HEX = np.full(256, 255, np.uint8)
 _HEX[np.frombuffer(b"0123456789abcdef", np.uint8)] = np.arange(16)
 
 
-class Column(Sequence[str]):
+class Column(Strings):
     """A column of strings that is read row by row where it lies; Python's own take ten times as much."""
 
     def __init__(self, column: pa.ChunkedArray) -> None:
@@ -32,14 +31,8 @@ class Column(Sequence[str]):
     def __len__(self) -> int:
         return len(self.column)
 
-    @overload
-    def __getitem__(self, row: int) -> str: ...
-    @overload
-    def __getitem__(self, row: slice) -> Sequence[str]: ...
-    def __getitem__(self, row: int | slice) -> str | Sequence[str]:
-        if isinstance(row, slice):
-            return Column(self.column[row])
-        return str(self.column[int(row)].as_py())
+    def _at(self, row: int) -> str:
+        return str(self.column[row].as_py())
 
     def __iter__(self) -> Iterator[str]:
         return values(self.column)
