@@ -213,6 +213,15 @@ def test_the_drift_of_many_scores_is_counted_in_little_memory(lake, monkeypatch)
     assert [(len(side), isinstance(side, np.memmap)) for side in sides] == 2 * [(n, True)]
 
 
+@pytest.mark.parametrize("sides", [(0.1, 0.9), (0.9, 0.1)])
+def test_the_drift_of_sides_that_lie_apart_is_whole(lake, sides):
+    media = [rows.media(k, thumbnail=None) for k in range(4)]
+    for tag, value in zip(("v1", "v2"), sides, strict=True):
+        scores = [rows.score("media", one["media_id"], "one", value, inputs=tag) for one in media]
+        rows.commit(lake, tag=tag, media=media, scores=scores)
+    assert measured(lake, expectation("score-drift", "scores"), at="v2", before="v1").value == 1
+
+
 def test_a_check_that_lacks_memory_gets_more_unless_the_user_set_it(lake, monkeypatch):
     media = [rows.media(k, thumbnail=None) for k in range(60_000)]
     rows.commit(lake, media=media)
