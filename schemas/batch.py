@@ -3,12 +3,16 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from tempfile import TemporaryFile
-from typing import Any, Self, overload
+from typing import Any, Self, TypeVar, overload
 
 import numpy as np
+import numpy.typing as npt
 from numpy.typing import NDArray
 
+_T = TypeVar("_T", bound=np.generic)
+
 _CHUNK = 8192  # vectors copied at once
+_LITTLE = 1 << 20  # bytes of an array that is not worth a file
 
 _PER_PAIR = ("group", "label", "media_key", "text_key", "verdict", "weight")
 
@@ -81,7 +85,7 @@ class PairBatch:
         return replace(
             self,
             text_vec=_reordered(self.text_vec, order),
-            text_key=None if self.text_key is None else self.text_key[order],
+            text_key=None if self.text_key is None else on_disk(self.text_key[order]),
             texts=None if self.texts is None else Reordered(self.texts, order),
             verdict=None,
             weight=None,
@@ -112,7 +116,7 @@ class Reordered(Strings):
 
     def __init__(self, texts: Sequence[str], order: NDArray[np.integer]) -> None:
         if isinstance(texts, Reordered):
-            order = texts._order[order]
+            order = on_disk(texts._order[order])
             texts = texts._texts
         self._texts, self._order = texts, order
 
@@ -145,10 +149,11 @@ def in_chunks(
     return written((of(vectors[at]) for at in chunks(len(vectors))), (len(vectors), width))
 
 
-def chunks(rows: int) -> Iterator[slice]:
-    """Yield parts of so many rows, of vectors that may lie on disk."""
-    for start in range(0, rows, _CHUNK):
-        yield slice(start, min(start + _CHUNK, rows))
+def chunks(rows: int, size: int | None = None) -> Iterator[slice]:
+    """Yield parts of so many rows, of what may lie on disk."""
+    size = size or _CHUNK
+    for start in range(0, rows, size):
+        yield slice(start, min(start + size, rows))
 
 
 def not_finite(vectors: NDArray[np.floating]) -> NDArray[np.int64]:
@@ -165,8 +170,7 @@ def written(parts: Iterable[NDArray[np.float32]], shape: tuple[int, int]) -> NDA
     """
     if not shape[0]:
         return np.empty(shape, np.float32)
-    with TemporaryFile(prefix="xmodal-vectors-") as file:
-        mapped: NDArray[np.float32] = np.memmap(file, np.float32, "w+", shape=shape)
+    mapped = _mapped(shape, np.float32)
     start = 0
     for part in parts:
         mapped[start : start + len(part)] = part
@@ -174,3 +178,35 @@ def written(parts: Iterable[NDArray[np.float32]], shape: tuple[int, int]) -> NDA
     if start != shape[0]:
         raise ValueError(f"{start} rows were given, {shape[0]} were promised")
     return mapped
+
+
+def on_disk(values: NDArray[_T]) -> NDArray[_T]:
+    """Return a copy of an array: in a file that is mapped, has no name and goes with it, or in memory if it is small.
+
+    What is held for every pair while more is computed would else be memory that grows with the pairs.
+    """
+    found = empty_on_disk(values.shape, values.dtype)
+    found[...] = values
+    return found
+
+
+def empty_on_disk(shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> NDArray[Any]:
+    """Return an array to be filled, in a file as `on_disk` has it, in memory if it is small."""
+    if np.prod(shape) * np.dtype(dtype).itemsize <= _LITTLE:
+        return np.empty(shape, dtype)
+    return _mapped(shape, dtype).view(np.ndarray)  # no vectors: whoever asks for a memmap means these
+
+
+def index_dtype(count: int) -> np.dtype[np.signedinteger]:
+    """Return the type that the numbers of so many rows take: int32, or int64."""
+    return np.dtype(np.int32 if count <= np.iinfo(np.int32).max else np.int64)
+
+
+def row_numbers(count: int) -> NDArray[np.integer]:
+    """Return 0 to count - 1 in as few bytes as they take. (N,), int32 or int64."""
+    return np.arange(count, dtype=index_dtype(count))
+
+
+def _mapped(shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> "np.memmap[Any, Any]":
+    with TemporaryFile(prefix="xmodal-vectors-") as file:
+        return np.memmap(file, dtype, "w+", shape=shape)

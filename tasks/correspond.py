@@ -17,7 +17,7 @@ from storage.workbench import Workbench, values
 from tasks.catalog import build, method_digest
 from tasks.decide import STAGED_ROWS, Judged, decision, stage_decisions
 from tasks.dividers import DIVIDERS
-from tasks.dividers.classes import CLEAN, DISPUTED, NOISY, classes, threshold_for_precision
+from tasks.dividers.classes import CLEAN, DISPUTED, NAMES, NOISY, classes, threshold_for_precision
 from tasks.dividers.contract import Division
 from tasks.embed import Embedded
 from tasks.gathered import Gathered, gathered
@@ -29,9 +29,8 @@ from tasks.run import Job, Run, Step
 from tasks.score import both_sides, checked, vectors_bench
 from tasks.shards.screen import score_batches
 
-RULES = {NOISY: "correspondence: noisy", DISPUTED: "correspondence: disputed"}
+RULES = {NAMES[kind]: f"correspondence: {NAMES[kind]}" for kind in (NOISY, DISPUTED)}
 FURTHER = (DIVISIONS, REASONS_OF_PAIRS, REPAIRS)
-CLASSES = (NOISY, DISPUTED, CLEAN)
 
 
 @task(cache_policy=NO_CACHE)
@@ -72,7 +71,7 @@ def study(job: Job, embedded: Embedded, judged: Judged) -> Judged:
 def _kinds(
     recipe: CorrespondenceRecipe, divided: Divided, division: Division, verdict: np.ndarray | None
 ) -> np.ndarray:
-    """Return the class of each pair, its place in `CLASSES`; with a wanted precision, noisy is only what verdicts vouch for.
+    """Return the class of each pair, as `classes` has it; with a wanted precision, noisy is only what verdicts vouch for.
 
     (N,) int8.
     """
@@ -82,10 +81,7 @@ def _kinds(
         cut = threshold_for_precision(divided.scores, said, recipe.wanted_precision, of="dropped")
         unsure = np.ones(len(kind), dtype=bool) if cut is None else divided.scores >= cut
         kind[(kind == NOISY) & unsure] = DISPUTED
-    coded = np.empty(len(kind), np.int8)
-    for number, name in enumerate(CLASSES):
-        coded[kind == name] = number
-    return coded
+    return kind
 
 
 def build_scorer(recipe: CorrespondenceRecipe) -> Consensus:
@@ -112,12 +108,12 @@ class _Rows:
     @property
     def counts(self) -> dict[str, int]:
         """Pairs of each class."""
-        return {name: int((self.kind == number).sum()) for number, name in enumerate(CLASSES)}
+        return {name: int((self.kind == number).sum()) for number, name in enumerate(NAMES)}
 
     @cached_property
     def doubted(self) -> np.ndarray:
         """Rows of the pairs that are not clean. (M,)."""
-        return np.flatnonzero(self.kind != CLASSES.index(CLEAN))
+        return np.flatnonzero(self.kind != CLEAN)
 
     def scores(self, scorer: Consensus) -> str:
         """Stage what every member said, and the probability."""
@@ -140,12 +136,12 @@ class _Rows:
     def _decisions(self, drops: bool, step: Step) -> Iterator[dict[str, object]]:
         params = method_digest(build_scorer(self.recipe))
         for row in self.doubted:
-            name = CLASSES[self.kind[row]]
-            verdict = "drop" if drops and name == NOISY else "flag"
-            step.count(f"{verdict} pair: {RULES[name]}")
+            kind = int(self.kind[row])
+            verdict = "drop" if drops and kind == NOISY else "flag"
+            step.count(f"{verdict} pair: {RULES[NAMES[kind]]}")
             said = (
                 f"P(true) at most {self.recipe.noisy_below:g}"
-                if name == NOISY
+                if kind == NOISY
                 else f"P(true) under {self.recipe.clean_above:g}"
             )
             yield decision(
@@ -153,7 +149,7 @@ class _Rows:
                 verdict,
                 "pair",
                 self.of.pair_ids[row],
-                RULES[name],
+                RULES[NAMES[kind]],
                 params,
                 self.rule_digest,
                 len(self.run.recipe.pair_rules),

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from schemas.batch import PairBatch, Reordered, Strings
+from schemas.batch import PairBatch, Reordered, Strings, empty_on_disk, index_dtype, on_disk
 from schemas.errors import DataError
 from schemas.recipes import CorrespondenceRecipe
 from storage.workbench import Workbench, mapped, values
@@ -172,13 +172,13 @@ def numbers(column: pa.ChunkedArray) -> NDArray[np.int64]:
         order = pc.sort_indices(coded.dictionary).to_numpy()
         rank = np.empty(len(order), np.int64)
         rank[order] = np.arange(len(order))
-        return rank[coded.indices.to_numpy(zero_copy_only=False)]
+        return on_disk(rank[coded.indices.to_numpy(zero_copy_only=False)])
     order = np.lexsort(halves)
     is_next = np.zeros(len(order), bool)
     for half in halves:
         is_next[1:] |= half[order][1:] != half[order][:-1]
-    found = np.empty(len(order), np.int64)
-    found[order] = np.cumsum(is_next)
+    found = empty_on_disk(len(order), np.int64)
+    found[order] = np.cumsum(is_next, dtype=index_dtype(len(order)))
     return found
 
 
@@ -205,7 +205,7 @@ def _halves(column: pa.ChunkedArray) -> tuple[NDArray[np.uint64], NDArray[np.uin
         bits = digits[:, :_TOLD:2] << 4 | digits[:, 1:_TOLD:2]
         found[start : start + len(chunk)] = np.ascontiguousarray(bits).view(">u8")
         start += len(chunk)
-    return found[:, 1].copy(), found[:, 0].copy()
+    return found[:, 1], found[:, 0]
 
 
 def _groups(cluster: NDArray[np.int64], text: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -224,7 +224,7 @@ def _labels(column: pa.ChunkedArray) -> NDArray[np.int64] | None:
     if not names:
         return None
     found = pc.index_in(column, value_set=pa.array(names, column.type)).fill_null(-1)
-    return found.to_numpy().astype(np.int64)
+    return on_disk(found.to_numpy().astype(np.int64))
 
 
 def _quoted(text: str) -> str:

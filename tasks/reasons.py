@@ -9,10 +9,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from schemas.batch import PairBatch
+from schemas.batch import PairBatch, row_numbers
 from tasks.filters.boilerplate import Boilerplate
 from tasks.filters.file_name_like import FileNameLike
 from tasks.noise._canonical import fit_canonical
+from tasks.noise._groups import counted, first_of
 
 NEIGHBOURS = 3  # better-matching texts, and media, that are named
 SHARED = 3  # media under one text from which that is worth saying
@@ -88,8 +89,8 @@ def _of_neighbours(pairs: PairBatch, rows: NDArray[np.int64], clean: NDArray[np.
 
     Every doubted pair is compared with at most `CANDIDATES` others: with all of a large corpus it would be quadratic.
     """
-    everyone = np.arange(len(pairs), dtype=np.int64)
-    weight = np.maximum(clean, 1e-3).astype(np.float32)
+    everyone = row_numbers(len(pairs))
+    weight = np.maximum(clean, 1e-3).astype(np.float32, copy=False)
     head = fit_canonical(pairs.media_vec, pairs.text_vec, everyone, weight, width=128, ridge=3.0)
     media, text = _Seen(head.media, pairs.media_vec), _Seen(head.text, pairs.text_vec)
     for kind, ours, theirs, alike in (
@@ -97,7 +98,7 @@ def _of_neighbours(pairs: PairBatch, rows: NDArray[np.int64], clean: NDArray[np.
         ("better-media", text, media, pairs.media_key),
     ):
         keys = everyone if alike is None else alike
-        _, first = np.unique(keys, return_index=True)  # a text under many media is named once
+        first = first_of(keys)  # a text under many media is named once
         if len(first) > CANDIDATES:
             first = np.sort(np.random.default_rng(0).choice(first, CANDIDATES, replace=False))
         gallery = theirs[first].T
@@ -124,7 +125,7 @@ class _Seen:
     side: Callable[[NDArray[np.float32]], NDArray[np.float32]]
     vectors: NDArray[np.float32]
 
-    def __getitem__(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    def __getitem__(self, rows: NDArray[np.integer]) -> NDArray[np.float32]:
         return self.side(self.vectors[rows])
 
 
@@ -186,12 +187,16 @@ def _of_words(rows: NDArray[np.int64], texts: list[str], media_of: NDArray[np.in
 
 def _media_per_text(pairs: PairBatch) -> NDArray[np.int64]:
     """Return how many distinct media carry each pair's text. (N,)."""
-    n = np.arange(len(pairs), dtype=np.int64)
-    text = n if pairs.text_key is None else np.unique(pairs.text_key, return_inverse=True)[1]
-    media = n if pairs.media_key is None else np.unique(pairs.media_key, return_inverse=True)[1]
-    each = int(media.max(initial=-1)) + 1
-    distinct = np.unique(text * max(each, 1) + media)
-    return np.bincount(distinct // max(each, 1), minlength=len(n))[text]
+    n = row_numbers(len(pairs))
+    text, media = (n if keys is None else counted(keys)[0] for keys in (pairs.text_key, pairs.media_key))
+    each = int(media.max(initial=0)) + 1
+    both = text * np.int64(each)
+    both += media
+    both.sort()
+    distinct = both[np.r_[True, both[1:] != both[:-1]][: len(both)]]
+    del both
+    distinct //= each
+    return np.bincount(distinct, minlength=len(n))[text]
 
 
 def _scripts(text: str) -> list[str]:

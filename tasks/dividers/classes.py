@@ -9,7 +9,8 @@ from scipy.stats import beta
 from schemas.errors import DataError
 from tasks.dividers.contract import Division
 
-CLEAN, DISPUTED, NOISY = "clean", "disputed", "noisy"
+NOISY, DISPUTED, CLEAN = range(3)
+NAMES = ("noisy", "disputed", "clean")
 
 _CUTS = 10  # sizes of sets that are tried; each costs some of the confidence
 
@@ -20,8 +21,8 @@ def classes(
     noisy_below: float,
     clean_above: float,
     disagreement: NDArray[np.bool_] | None = None,
-) -> NDArray[np.str_]:
-    """Return "clean", "disputed" or "noisy" per pair. Shape (N,).
+) -> NDArray[np.int8]:
+    """Return NOISY, DISPUTED or CLEAN per pair. Shape (N,).
 
     Where the scores do not separate, nobody is noisy: all that is not clean is disputed.
 
@@ -40,7 +41,7 @@ def classes(
         raise ValueError(
             f"thresholds must be 0 <= noisy_below <= clean_above <= 1, found {noisy_below} and {clean_above}"
         )
-    kind = np.full(len(division.clean), DISPUTED)
+    kind = np.full(len(division.clean), DISPUTED, np.int8)
     kind[division.clean >= clean_above] = CLEAN
     if division.separable:
         kind[division.clean < noisy_below] = NOISY

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 from sklearn.isotonic import IsotonicRegression
 
+from schemas.batch import chunks, empty_on_disk, index_dtype, row_numbers
 from schemas.errors import DataError
 from schemas.source import Source
 from tasks.dividers._guard import FEWEST, auroc, refused, require_scores, too_few
@@ -113,9 +114,16 @@ class SelfInjected:
                 "cannot tell",
             )
         cells = min(_CELLS, len(mismatched) + 1)
-        tails = tail_shares(scores, mismatched)
-        wrong = self._wrong(counted(tails, verdict, cells)[None])[0]
-        clean = 1 - np.interp(tails, (np.arange(cells) + 0.5) / cells, wrong)
+        tails = empty_on_disk(len(scores), np.float64)
+        ascending = np.sort(mismatched)
+        counts = np.zeros((3, cells))
+        for at in chunks(len(scores), _CHUNK):
+            tails[at] = tail_shares(scores[at], ascending)
+            counts += counted(tails[at], None if verdict is None else verdict[at], cells)
+        wrong = self._wrong(counts[None])[0]
+        clean = tails  # in their place
+        for at in chunks(len(scores), _CHUNK):
+            clean[at] = 1 - np.interp(tails[at], (np.arange(cells) + 0.5) / cells, wrong)
         rate = 1 - float(clean.mean())
         low, high, bells = self._interval(scores, mismatched, verdict, cells)
         if high - low > self.widest:
@@ -154,19 +162,21 @@ class SelfInjected:
         """
         counts = np.empty((self.resamples, 3, cells))
         order = np.argsort(scores, kind="stable")
-        place = np.empty(len(scores), np.int32 if len(scores) < 1 << 31 else np.int64)
-        place[order] = np.arange(len(scores))
+        place = np.empty(len(scores), index_dtype(len(scores)))
+        place[order] = row_numbers(len(scores))
         ascending, said = scores[order], None if verdict is None else verdict[order]
         del order
         for number in range(self.resamples):
             rng = np.random.default_rng((self.seed, number))
-            drawn = place[rng.integers(len(scores), size=len(scores))]
+            drawn = np.empty_like(place)
+            for at in chunks(len(scores), _CHUNK):
+                drawn[at] = place[rng.integers(len(scores), size=at.stop - at.start)]
             drawn.sort()  # what is looked up in order is found in a tenth of the time
             wrong = np.sort(rng.choice(mismatched, len(mismatched)))
             counts[number] = 0
-            for start in range(0, len(drawn), _CHUNK):
-                some = drawn[start : start + _CHUNK]
-                tails = _tail_shares(ascending[some], wrong)
+            for at in chunks(len(drawn), _CHUNK):
+                some = drawn[at]
+                tails = tail_shares(ascending[some], wrong)
                 counts[number] += counted(tails, None if said is None else said[some], cells)
         found = counts[:, 0] / len(scores)
         low, high = np.quantile((self._wrong(counts) * found).sum(axis=1), [0.025, 0.975])
@@ -203,13 +213,8 @@ def counted(tails: NDArray[np.float64], verdict: NDArray[np.int8] | None, cells:
     return np.stack([np.bincount(cell, weights=kind, minlength=cells) for kind in (cell >= 0, said, wrong)])
 
 
-def tail_shares(scores: NDArray[np.float32], mismatched: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the share of wrong pairs that score at least as high, equal ones counting half. In (0, 1)."""
-    return _tail_shares(scores, np.sort(mismatched))
-
-
-def _tail_shares(scores: NDArray[np.float32], ascending: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the same, given the wrong pairs' scores in order."""
+def tail_shares(scores: NDArray[np.float32], ascending: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the share of wrong pairs, given in order, that score at least as high, equal ones counting half. In (0, 1)."""
     at_least = len(ascending) - np.searchsorted(ascending, scores, "left")
     higher = len(ascending) - np.searchsorted(ascending, scores, "right")
     return np.asarray((at_least + higher + 1) / 2 / (len(ascending) + 1))

@@ -6,7 +6,7 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.batch import PairBatch
+from schemas.batch import PairBatch, chunks, empty_on_disk, on_disk, row_numbers
 from schemas.errors import DataError
 from tasks.injectors.contract import Injection
 from tasks.noise._groups import connected
@@ -15,7 +15,6 @@ Allowed = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.bool_]]  #
 
 _TRIES = 20  # fresh draws before an exchange counts as impossible
 _HOPELESS = 32  # units without a partner in one draw, after which no other draw is tried
-_CHUNK = 8192  # vectors hashed at once
 _SAMPLE = 256  # partners looked at before all of them are
 
 
@@ -36,17 +35,16 @@ def same_text(pairs: PairBatch) -> NDArray[np.int64]:
     if pairs.text_key is not None:
         kinds.append(pairs.text_key)
     if pairs.texts is not None:
-        kinds.append(np.fromiter(map(hash, pairs.texts), np.int64, len(pairs)))
+        kinds.append(on_disk(np.fromiter(map(hash, pairs.texts), np.int64, len(pairs))))
     return connected(*kinds)
 
 
 def _hashed(vectors: NDArray[np.float32]) -> NDArray[np.int64]:
     """Return a number per row, equal where the bytes are. (N,)."""
-    found = np.empty(len(vectors), np.int64)
-    for start in range(0, len(vectors), _CHUNK):  # vectors may lie on disk
-        rows = np.ascontiguousarray(vectors[start : start + _CHUNK])
-        digests = b"".join(blake2b(row, digest_size=8).digest() for row in rows)
-        found[start : start + len(rows)] = np.frombuffer(digests, np.int64)
+    found = empty_on_disk(len(vectors), np.int64)
+    for at in chunks(len(vectors)):
+        digests = b"".join(blake2b(row, digest_size=8).digest() for row in np.ascontiguousarray(vectors[at]))
+        found[at] = np.frombuffer(digests, np.int64)
     return found
 
 
@@ -66,7 +64,10 @@ def wrong_for(medium: NDArray[np.int64], text: NDArray[np.int64]) -> Allowed:
         text: (N,) `same_text`.
     """
     base = int(text.max(initial=0)) + 1
-    right = np.unique(medium * base + text)
+    right = medium * base
+    right += text
+    right.sort()
+    right = on_disk(right[np.r_[True, right[1:] != right[:-1]][: len(right)]])
 
     def allowed(taker: NDArray[np.int64], giver: NDArray[np.int64]) -> NDArray[np.bool_]:
         asked = medium[taker] * base + text[giver]
@@ -77,7 +78,7 @@ def wrong_for(medium: NDArray[np.int64], text: NDArray[np.int64]) -> Allowed:
 
 
 def exchange(
-    units: NDArray[np.int64],
+    units: NDArray[np.integer],
     count: int,
     rng: np.random.Generator,
     allowed: Allowed,
@@ -108,7 +109,6 @@ def exchange(
     size = int(units.max(initial=-1)) + 1 if block is None else len(block)
     if count == 0:
         return np.arange(size, dtype=np.int64)
-    block = np.zeros(size, dtype=np.int64) if block is None else block
     left = count if count <= len(units) else count - len(units)
     if count <= len(units):
         for _ in range(_TRIES):
@@ -129,22 +129,26 @@ class _Draw:
 
     def __init__(
         self,
-        shuffled: NDArray[np.int64],
+        shuffled: NDArray[np.integer],
         count: int,
         size: int,
-        block: NDArray[np.int64],
+        block: NDArray[np.int64] | None,
         allowed: Allowed,
         rng: np.random.Generator,
     ) -> None:
-        self._rng, self._block, self._allowed = rng, block, allowed
-        self.giver = np.arange(size, dtype=np.int64)
-        self._taker = np.arange(size, dtype=np.int64)  # the inverse of giver
+        self._rng, self._allowed = rng, allowed
+        self.giver = on_disk(np.arange(size, dtype=np.int64))
+        self._taker = on_disk(self.giver)  # the inverse of giver
         self._moved = np.zeros(size, dtype=bool)
         drawn = shuffled[:count]
         self._moved[drawn] = True
-        by_block = shuffled[np.argsort(block[shuffled], kind="stable")]
-        cuts = np.flatnonzero(np.diff(block[by_block])) + 1
-        self._members = {int(block[part[0]]): part for part in np.split(by_block, cuts)}
+        self._block = np.zeros(size, dtype=np.int8) if block is None else block
+        if block is None:
+            self._members = {0: shuffled}
+        else:
+            by_block = shuffled[np.argsort(block[shuffled], kind="stable")]
+            cuts = np.flatnonzero(np.diff(block[by_block])) + 1
+            self._members = {int(block[part[0]]): part for part in np.split(by_block, cuts)}
         for part in self._members.values():
             cycle = part[self._moved[part]]
             self._link(cycle, np.roll(cycle, 1))
@@ -244,7 +248,7 @@ class _Draw:
 
 def moved(pairs: PairBatch, giver: NDArray[np.int64], protocol: str) -> Injection:
     """Return the pairs with row i holding the text of row `giver[i]`, and the truth."""
-    true = giver == np.arange(len(pairs))
+    true = giver == row_numbers(len(pairs))
     return Injection(pairs if true.all() else pairs.with_texts_of(giver), true, giver, protocol)
 
 

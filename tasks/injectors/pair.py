@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from schemas.batch import PairBatch
+from schemas.batch import PairBatch, row_numbers
 from schemas.source import Source
 from tasks.injectors._exchange import (
     exchange,
@@ -47,7 +47,7 @@ class PairInjector:
         """
         count = share_of(len(pairs), rate)
         giver = exchange(
-            np.arange(len(pairs), dtype=np.int64),
+            row_numbers(len(pairs)),
             count,
             np.random.default_rng(seed),
             wrong_for(same_medium(pairs), same_text(pairs)),

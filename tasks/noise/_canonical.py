@@ -37,7 +37,7 @@ class CanonicalHead:
 def fit_canonical(
     media: NDArray[np.float32],
     text: NDArray[np.float32],
-    rows: NDArray[np.int64],
+    rows: NDArray[np.integer],
     weight: NDArray[np.float32],
     *,
     width: int,

@@ -72,7 +72,7 @@ def fit_classifier(
 def held_out_probabilities(
     pairs: PairBatch,
     classes: NDArray[np.int64],
-    fold: NDArray[np.int64],
+    fold: NDArray[np.integer],
     *,
     count: int,
     ridge: float,

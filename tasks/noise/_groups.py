@@ -5,7 +5,9 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from schemas.batch import PairBatch
+from schemas.batch import PairBatch, chunks, empty_on_disk, index_dtype, row_numbers
+
+_CHUNK = 65_536  # rows looked up at once
 
 
 def group_of(pairs: PairBatch) -> NDArray[np.int64]:
@@ -38,43 +40,86 @@ def connected(*labels: NDArray[np.int64]) -> NDArray[np.int64]:
     found = _numbered(labels[0])
     for label in labels[1:]:
         found = _joined(found, _numbered(label))
-    first = np.empty(int(found.max(initial=-1)) + 1, dtype=np.int64)
-    first[found[::-1]] = np.arange(len(found))[::-1]  # of equal places the last one written stays
-    rank = np.empty(len(first), dtype=np.int64)
-    rank[np.argsort(first)] = np.arange(len(first))
-    return rank[found]
+    first = _first(found)
+    is_first = np.zeros(len(found), dtype=bool)
+    is_first[first] = True
+    rank = (np.cumsum(is_first, dtype=index_dtype(len(found))) - 1)[first]
+    return _picked(rank, found)
 
 
-def counted(label: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def counted(label: NDArray[np.integer]) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
     """Return numbers from 0 without gaps, in the labels' order, (N,), and how often each stands there, (K,)."""
     if not len(label) or label.min() < 0 or label.max() > 4 * len(label):
-        _, number, count = np.unique(label, return_inverse=True, return_counts=True)
-        return number.astype(np.int64, copy=False), count
+        ordered = np.sort(label)
+        starts = np.flatnonzero(np.r_[np.ones(min(1, len(label)), dtype=bool), ordered[1:] != ordered[:-1]])
+        values, count = ordered[starts], np.diff(starts, append=len(label))
+        del ordered, starts
+        return _places(label, values), count
     count = np.bincount(label)  # a sort would hold five times as much
     there = count > 0
-    return label if there.all() else (np.cumsum(there) - 1)[label], count[there]
+    return label if there.all() else _picked(np.cumsum(there) - 1, label), count[there]
 
 
-def _numbered(label: NDArray[np.int64]) -> NDArray[np.int64]:
+def first_of(label: NDArray[np.integer]) -> NDArray[np.integer]:
+    """Return the first row of each label, in the labels' order. (K,)."""
+    return _first(_numbered(label))
+
+
+def _first(number: NDArray[np.integer]) -> NDArray[np.integer]:
+    """Return the first row of each number from 0; there are no gaps. (K,)."""
+    first = np.empty(int(number.max(initial=-1)) + 1, index_dtype(len(number)))
+    for at in reversed(list(chunks(len(number), _CHUNK))):
+        rows = np.arange(at.start, at.stop)[::-1]  # of equal places the last one written stays
+        first[number[at][::-1]] = rows
+    return first
+
+
+def _places(label: NDArray[np.integer], values: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Return where each label stands among values in order. (N,)."""
+    found = empty_on_disk(len(label), np.int64)
+    for at in chunks(len(label), _CHUNK):
+        order = np.argsort(label[at])  # what is looked up in order is found in a fraction of the time
+        found[at][order] = np.searchsorted(values, label[at][order])
+    return found
+
+
+def _picked(values: NDArray[np.integer], at: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Return the values at some places. (N,)."""
+    found = empty_on_disk(len(at), np.int64)
+    for rows in chunks(len(at), _CHUNK):
+        found[rows] = values[at[rows]]
+    return found
+
+
+def _numbered(label: NDArray[np.integer]) -> NDArray[np.integer]:
     """Return numbers from 0 without gaps, equal where the labels are."""
     return counted(label)[0]
 
 
-def _joined(group: NDArray[np.int64], label: NDArray[np.int64]) -> NDArray[np.int64]:
+def _joined(group: NDArray[np.integer], label: NDArray[np.integer]) -> NDArray[np.integer]:
     """Return groups joined where a label is shared; both are numbers from 0 without gaps, and so is what is returned."""
     groups, values = (int(numbers.max(initial=-1)) + 1 for numbers in (group, label))
-    if values == len(label):  # each its own: nothing is shared
+    if _within(label, group, values):
         return group
-    if groups == len(group):
+    if _within(group, label, groups):
         return label
-    kind = np.int32 if groups + values < np.iinfo(np.int32).max else np.int64
-    ends = (group.astype(kind), (label + groups).astype(kind))  # a node per group and one per value
-    graph = coo_array((np.ones(len(group), dtype=np.int8), ends), shape=(groups + values,) * 2)
-    component = connected_components(graph, directed=False)[1]
-    return component[:groups][group].astype(np.int64)
+    shared = (np.bincount(label) > 1)[label]  # a label that stands once joins nothing
+    joining, value = group[shared], _numbered(label[shared])
+    values = int(value.max(initial=-1)) + 1
+    kind = index_dtype(groups + values)
+    ends = (joining.astype(kind), (value + groups).astype(kind))  # a node per group and one per value
+    graph = coo_array((np.ones(len(joining), dtype=np.int8), ends), shape=(groups + values,) * 2)
+    return _picked(connected_components(graph, directed=False)[1][:groups], group)
 
 
-def folds_of(group: NDArray[np.int64], folds: int, rng: np.random.Generator) -> NDArray[np.int64]:
+def _within(fine: NDArray[np.integer], coarse: NDArray[np.integer], count: int) -> bool:
+    """Return whether rows of one number from 0 to `count` share the other number too."""
+    its = np.empty(count, coarse.dtype)
+    its[fine] = coarse
+    return all((its[fine[at]] == coarse[at]).all() for at in chunks(len(fine), _CHUNK))
+
+
+def folds_of(group: NDArray[np.int64], folds: int, rng: np.random.Generator) -> NDArray[np.integer]:
     """Return the fold of each pair, 0 to folds - 1; pairs of one group share it.
 
     Groups are shuffled, then dealt largest first, so that folds are of like size unless one group is huge.
@@ -85,8 +130,11 @@ def folds_of(group: NDArray[np.int64], folds: int, rng: np.random.Generator) -> 
         rng: Shuffles the groups.
     """
     member, size = counted(group)
-    shuffled = rng.permutation(len(size))
-    dealt = shuffled[np.argsort(-size[shuffled], kind="stable")]
-    fold = np.empty(len(size), dtype=np.int64)
-    fold[dealt] = np.arange(len(size)) % folds
+    shuffled = rng.permutation(row_numbers(len(size)))
+    pairs = size[shuffled].astype(shuffled.dtype)
+    large = np.flatnonzero(pairs > 1)
+    large = large[np.argsort(-pairs[large], kind="stable")]
+    dealt = np.concatenate([shuffled[large], shuffled[pairs == 1]])
+    fold = np.empty(len(size), dtype=np.min_scalar_type(-folds))
+    fold[dealt] = np.resize(np.arange(folds, dtype=fold.dtype), len(size))
     return fold[member]

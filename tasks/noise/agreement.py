@@ -100,7 +100,7 @@ class Agreement:
         return (by_text + by_media) / 2
 
     def _scores(
-        self, pairs: PairBatch, label: NDArray[np.int64], fold: NDArray[np.int64]
+        self, pairs: PairBatch, label: NDArray[np.int64], fold: NDArray[np.integer]
     ) -> NDArray[np.float32]:
         """Return the scores under some classes. Shape (N,)."""
         classes, count = frequent_classes(label, self.min_count)

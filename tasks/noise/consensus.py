@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit, ndtri
 
-from schemas.batch import PairBatch
+from schemas.batch import PairBatch, chunks, empty_on_disk
 from schemas.errors import DataError
 from schemas.recipes import MethodRef
 from schemas.source import Source
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tasks.noise.contract import NoiseScorer
 
 FEWEST = 40  # pairs below which nothing can be planted and told apart
-_CHUNK = 65_536  # rows of the regression at once
+_CHUNK = 65_536  # rows at once
 _PENALTY = 1.0  # on the squared weights, in rows
 
 
@@ -84,6 +84,10 @@ class _Batch:
     def place(self) -> NDArray[np.float64]:
         """Return the share of the untouched pairs that each pair's combined score exceeds. (N,)."""
         return _share_below(self.combined, self.combined[~self.planted])
+
+    def place_of_planted(self) -> NDArray[np.float64]:
+        """Return the same of the planted pairs. (M,)."""
+        return _share_below(self.combined[self.planted], self.combined[~self.planted])
 
 
 @dataclass(frozen=True)
@@ -174,9 +178,9 @@ class Consensus:
                 batch.members = _scored(scorers, learned, [_label(member) for member in self.members])
             weights = _weights(batches)
             for batch in batches:
-                batch.combined = _normal(batch) @ weights
+                batch.combined = _weighed(_normal(batch), weights)
         first = batches[0]
-        told = [batch.place()[batch.planted] for batch in batches[1:]]
+        told = [batch.place_of_planted() for batch in batches[1:]]
         names = [_label(member) for member in self.members]
         few = len(batches) == 1
         return Study(
@@ -222,8 +226,8 @@ def _scored(scorers: "list[NoiseScorer]", pairs: PairBatch, names: list[str]) ->
     Raises:
         DataError: A member's scores are not (N,) in [0, 1].
     """
-    columns = []
-    for scorer, name in zip(scorers, names, strict=True):
+    columns = empty_on_disk((len(scorers), len(pairs)), np.float32)
+    for column, scorer, name in zip(columns, scorers, names, strict=True):
         scores = np.asarray(scorer(pairs))
         if scores.shape != (len(pairs),):
             raise DataError(f"{name} returned {scores.shape} scores for {len(pairs)} pairs; mend the scorer")
@@ -232,39 +236,51 @@ def _scored(scorers: "list[NoiseScorer]", pairs: PairBatch, names: list[str]) ->
             raise DataError(
                 f"{name} returned {scores[wrong[0]]} for pair {wrong[0]}; scores must lie in [0, 1]; mend the scorer"
             )
-        columns.append(scores.astype(np.float32, copy=False))
-    return np.stack(columns, axis=1)
+        column[:] = scores
+    return columns.T
 
 
 def _share_below(values: NDArray[np.floating], among: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return the share of `among` below each value, ties counted half. In [0, 1]."""
-    return _below_and_up_to(values, among) / (2 * max(len(among), 1))
+    found = _below_and_up_to(values, among)
+    found /= 2 * max(len(among), 1)
+    return found
 
 
 def _ranks(values: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return the rank of each value from 1, equal ones sharing the mean of theirs."""
-    return (_below_and_up_to(values, values) + 1) / 2
+    found = _below_and_up_to(values, values)
+    found += 1
+    found /= 2
+    return found
 
 
-def _below_and_up_to(values: NDArray[np.floating], among: NDArray[np.floating]) -> NDArray[np.int64]:
+def _below_and_up_to(values: NDArray[np.floating], among: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return how many of `among` lie below each value, plus how many do not lie above it. (N,)."""
-    ordered, found = np.sort(among), np.empty(len(values), np.int64)
-    for start in range(0, len(values), _CHUNK):
-        some = values[start : start + _CHUNK]
-        order = np.argsort(some)  # what is looked up in order is found in a fraction of the time
-        some = some[order]
-        found[start : start + _CHUNK][order] = sum(
-            np.searchsorted(ordered, some, side=side) for side in ("left", "right")
-        )
+    ordered, found = np.sort(among), empty_on_disk(len(values), np.float64)
+    for at in chunks(len(values), _CHUNK):
+        order = np.argsort(values[at])  # what is looked up in order is found in a fraction of the time
+        some = values[at][order]
+        found[at][order] = sum(np.searchsorted(ordered, some, side=side) for side in ("left", "right"))
     return found
 
 
 def _normal(batch: _Batch) -> NDArray[np.float64]:
     """Return each member's scores as normal quantiles of their place among the untouched pairs. (N, members)."""
     edge = 0.5 / max(1, (~batch.planted).sum())
-    found = np.empty(batch.members.shape)
+    found = empty_on_disk(batch.members.shape, np.float64)
     for column, values in zip(found.T, batch.members.T, strict=True):
-        column[:] = ndtri(np.clip(_share_below(values, values[~batch.planted]), edge, 1 - edge))
+        share = _share_below(values, values[~batch.planted])
+        for at in chunks(len(share), _CHUNK):
+            column[at] = ndtri(np.clip(share[at], edge, 1 - edge))
+    return found
+
+
+def _weighed(columns: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the sum of columns by weight. (N,)."""
+    found = empty_on_disk(len(columns), np.float64)
+    for at in chunks(len(columns), _CHUNK):
+        found[at] = columns[at] @ weights
     return found
 
 
@@ -298,8 +314,8 @@ def _weights(batches: list[_Batch]) -> NDArray[np.float64]:
 
 def _in_chunks(parts: Sequence[tuple[NDArray[Any], ...]]) -> Iterator[tuple[NDArray[Any], ...]]:
     for part in parts:
-        for start in range(0, len(part[0]), _CHUNK):
-            yield tuple(array[start : start + _CHUNK] for array in part)
+        for at in chunks(len(part[0]), _CHUNK):
+            yield tuple(array[at] for array in part)
 
 
 def _once_per_text(pairs: PairBatch) -> NDArray[np.float64]:
@@ -307,7 +323,10 @@ def _once_per_text(pairs: PairBatch) -> NDArray[np.float64]:
     if pairs.text_key is None:
         return np.ones(len(pairs))
     member, count = counted(pairs.text_key)
-    return np.asarray(1 / count)[member]
+    found = empty_on_disk(len(member), np.float64)
+    for at in chunks(len(member), _CHUNK):
+        found[at] = 1 / count[member[at]]
+    return found
 
 
 def _clean(batch: _Batch, batches: list[_Batch]) -> NDArray[np.float32]:
@@ -315,7 +334,7 @@ def _clean(batch: _Batch, batches: list[_Batch]) -> NDArray[np.float32]:
     from tasks.dividers import DIVIDERS
 
     divider: Divider = build(DIVIDERS, MethodRef(name="self-injected"))
-    mismatched = np.concatenate([other.place()[other.planted] for other in batches[1:]]).astype(np.float32)
-    shares: NDArray[Any] = _ranks(batch.combined) / len(batch.combined)
-    clean = divider(shares, mismatched=mismatched).clean
-    return np.maximum(clean, np.float32(0.02))
+    mismatched = np.concatenate([other.place_of_planted() for other in batches[1:]]).astype(np.float32)
+    shares: NDArray[Any] = _ranks(batch.combined)
+    shares /= len(shares)
+    return np.maximum(divider(shares, mismatched=mismatched).clean, np.float32(0.02))

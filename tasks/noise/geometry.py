@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from scipy.stats import rankdata
 
-from schemas.batch import PairBatch
+from schemas.batch import PairBatch, chunks, row_numbers
 from schemas.source import Source
 from tasks.noise._vectors import require_finite
 
 _Cells = tuple[NDArray[np.int64], NDArray[np.int64]]  # row and column indices
 
 _CHUNK = 256  # rows whose similarities exist at once
+_STANDARDISED = 65_536  # values mapped at once
 
 
 @dataclass(frozen=True)
@@ -86,13 +87,13 @@ class Geometry:
             DataError: A vector is not finite.
         """
         require_finite(pairs)
-        rows = np.arange(len(pairs), dtype=np.int64)
+        rows = row_numbers(len(pairs))
         if len(pairs) < 2:
             return np.full(len(pairs), 0.5, dtype=np.float32)
         chosen = rows
         if len(pairs) > self.candidates:
             rng = np.random.default_rng(self.seed)
-            chosen = np.sort(rng.choice(len(pairs), self.candidates, replace=False))
+            chosen = np.sort(rng.choice(len(pairs), self.candidates, replace=False)).astype(rows.dtype)
         neighbours = _Neighbours(pairs, chosen)
         if pairs.weight is not None:
             return _standardised(self._agreement(neighbours, rows, pairs.weight[chosen]))
@@ -102,7 +103,7 @@ class Geometry:
         return _standardised(self._agreement(neighbours, rows, weight))
 
     def _agreement(
-        self, neighbours: "_Neighbours", rows: NDArray[np.int64], weight: NDArray[np.float32]
+        self, neighbours: "_Neighbours", rows: NDArray[np.integer], weight: NDArray[np.float32]
     ) -> NDArray[np.float32]:
         """Return how well both sides agree on the neighbours of some rows. Shape (M,); NaN without any."""
         found = np.empty(len(rows), dtype=np.float32)
@@ -120,7 +121,7 @@ class Geometry:
 class _Neighbours:
     """Similarities of any rows to the pairs that may be neighbours, a block of rows at a time."""
 
-    def __init__(self, pairs: PairBatch, chosen: NDArray[np.int64]) -> None:
+    def __init__(self, pairs: PairBatch, chosen: NDArray[np.integer]) -> None:
         self._sides = []
         for vectors in (pairs.media_vec, pairs.text_vec):
             sample = np.asarray(vectors[chosen], dtype=np.float32)
@@ -131,7 +132,7 @@ class _Neighbours:
             centre, scale = mean.astype(np.float32), (1 / spread).astype(np.float32)
             self._sides.append((vectors, centre, scale, _unit((sample - centre) * scale)))
         self._size = len(chosen)
-        columns = (np.arange(len(pairs), dtype=np.int64), pairs.group, pairs.media_key, pairs.text_key)
+        columns = (row_numbers(len(pairs)), pairs.group, pairs.media_key, pairs.text_key)
         self._keys = []
         for column in columns:
             if column is not None:
@@ -139,7 +140,7 @@ class _Neighbours:
                 self._keys.append((column, column[chosen][order], order))
 
     def similarities(
-        self, rows: NDArray[np.int64], factor: NDArray[np.float32]
+        self, rows: NDArray[np.integer], factor: NDArray[np.float32]
     ) -> Iterator[tuple[slice, NDArray[np.float32], NDArray[np.float32], _Cells]]:
         """Yield similarities block by block.
 
@@ -162,7 +163,7 @@ class _Neighbours:
             media[same] = text[same] = 0
             yield at, media, text, same
 
-    def _same(self, block: NDArray[np.int64]) -> _Cells:
+    def _same(self, block: NDArray[np.integer]) -> _Cells:
         """Return the cells of pairs that are the row itself, of its group, or with its medium or text."""
         cells = []
         for column, values, order in self._keys:
@@ -223,8 +224,10 @@ def _standardised(agreement: NDArray[np.float32]) -> NDArray[np.float32]:
     scores = np.full(len(agreement), 0.5, dtype=np.float32)
     if told.any():
         values = agreement[told].astype(np.float64)
-        spread = max(float(values.std()), 1e-6)  # equal values differ by rounding only
-        scores[told] = expit((values - values.mean()) / spread)
+        middle, spread = values.mean(), max(float(values.std()), 1e-6)  # equal values differ by rounding only
+        for at in chunks(len(values), _STANDARDISED):
+            values[at] = expit((values[at] - middle) / spread)
+        scores[told] = values
     return scores
 
 

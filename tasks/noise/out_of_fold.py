@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from schemas.batch import PairBatch
+from schemas.batch import PairBatch, row_numbers
 from schemas.source import Source
 from tasks.noise._canonical import CanonicalHead, fit_canonical
-from tasks.noise._groups import folds_of, group_of
+from tasks.noise._groups import counted, folds_of, group_of
 from tasks.noise._vectors import require_finite
 
 _CHUNK = 512  # rows whose similarities exist at once
@@ -84,20 +84,22 @@ class OutOfFold:
             DataError: A vector is not finite.
         """
         require_finite(pairs)
-        rows = np.arange(len(pairs), dtype=np.int64)
+        rows = row_numbers(len(pairs))
         return self._scores(pairs, group_of(pairs), rows, self.rounds)
 
     def _scores(
-        self, pairs: PairBatch, group: NDArray[np.int64], rows: NDArray[np.int64], rounds: int
+        self, pairs: PairBatch, group: NDArray[np.int64], rows: NDArray[np.integer], rounds: int
     ) -> NDArray[np.float32]:
-        """Return the scores of some rows, reading no others. Shape (M,)."""
+        """Return the scores of some rows, ascending, reading no others. Shape (M,)."""
         scores = np.full(len(rows), 0.5, dtype=np.float32)
         if rounds == 0 and pairs.weight is not None:
             return pairs.weight[rows]
-        if rounds == 0 or len(np.unique(group[rows])) < 2 * self.folds:
+        theirs = group if len(rows) == len(group) else group[rows]
+        if rounds == 0 or len(counted(theirs)[1]) < 2 * self.folds:
             return scores
         rng = np.random.default_rng((self.seed, rounds))
-        fold = folds_of(group[rows], self.folds, rng)
+        fold = folds_of(theirs, self.folds, rng)
+        del theirs
         for held_out in range(self.folds):
             training, judged = rows[fold != held_out], rows[fold == held_out]
             weight = self._scores(pairs, group, training, rounds - 1)
@@ -115,8 +117,8 @@ class OutOfFold:
         pairs: PairBatch,
         head: CanonicalHead,
         group: NDArray[np.int64],
-        rows: NDArray[np.int64],
-        rivals: NDArray[np.int64],
+        rows: NDArray[np.integer],
+        rivals: NDArray[np.integer],
     ) -> NDArray[np.float32]:
         """Return the margins of some rows over others, under a head. Shape (M,)."""
         media, text = head.media(pairs.media_vec[rivals]), head.text(pairs.text_vec[rivals])

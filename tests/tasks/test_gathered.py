@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from numpy.testing import assert_array_equal
 
-from schemas.batch import PairBatch, in_chunks, not_finite, written
+from schemas.batch import PairBatch, empty_on_disk, in_chunks, index_dtype, not_finite, on_disk, written
 from schemas.errors import DataError
 from storage import lake as lakes
 from storage.staging import Staging
@@ -166,3 +166,19 @@ def test_rows_that_are_not_finite_are_found_in_every_part():
     vectors[wrong, 1] = [np.nan, np.inf, -np.inf, np.nan]
     assert not_finite(vectors).tolist() == wrong
     assert not_finite(vectors[1:8191]).tolist() == [] == not_finite(vectors[:0]).tolist()
+
+
+@pytest.mark.parametrize(("rows", "lies"), [(0, False), (131_072, False), (131_073, True), (400_000, True)])
+def test_large_arrays_lie_in_files_and_small_ones_do_not(rng, rows, lies):
+    values = rng.integers(9, size=rows)
+    found = on_disk(values)
+    assert_array_equal(found, values)
+    assert type(found) is np.ndarray and not np.shares_memory(found, values)
+    assert isinstance(found.base, np.memmap) == lies
+    found = empty_on_disk((2, rows), np.int32)
+    found[1] = values
+    assert found.shape == (2, rows) and found.dtype == np.int32 and (found[1] == values).all()
+
+
+def test_rows_are_numbered_in_as_few_bytes_as_they_take():
+    assert [index_dtype(count) for count in (0, 2**31 - 1, 2**31)] == [np.int32, np.int32, np.int64]

@@ -1,9 +1,11 @@
 """What is said for and against a doubted pair."""
 
 import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
 
 from schemas.batch import PairBatch
-from tasks.reasons import CANDIDATES, _highest, reasons
+from tasks.reasons import CANDIDATES, _highest, _media_per_text, reasons
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -77,6 +79,16 @@ def test_a_text_under_many_media_is_said_to_be():
     )
     found = of_kind(reasons(pairs, ROW, CLEAN, {}), "rule")
     assert [(r.method, r.value) for r in found] == [("shared-text", 6)]
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(-9, 2**40)), max_size=30))
+def test_media_under_a_text_are_counted_once(keys):
+    text, media = np.array(keys, np.int64).reshape(-1, 2).T
+    vectors = np.ones((len(keys), 1), np.float32)
+    counts = _media_per_text(PairBatch(vectors, vectors, media_key=media, text_key=text))
+    assert counts.tolist() == [len({medium for one, medium in keys if one == its}) for its, _ in keys]
+    alone = _media_per_text(PairBatch(vectors, vectors, media_key=media))
+    assert alone.tolist() == [1] * len(keys)
 
 
 def test_how_many_pairs_are_looked_at_at_once_does_not_matter(monkeypatch):

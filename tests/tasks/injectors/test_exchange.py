@@ -20,7 +20,7 @@ def grouped(group) -> PairBatch:
 
 
 def test_one_text_is_one_by_key_by_wording_or_by_its_vector(monkeypatch):
-    monkeypatch.setattr("tasks.injectors._exchange._CHUNK", 3)
+    monkeypatch.setattr("schemas.batch._CHUNK", 3)
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(10, 4)).astype(np.float32)
     vectors[9] = vectors[0]

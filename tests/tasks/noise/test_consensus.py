@@ -13,7 +13,7 @@ from schemas.batch import PairBatch
 from schemas.errors import DataError
 from schemas.recipes import MethodRef
 from schemas.source import Source
-from tasks.dividers import DIVIDERS
+from tasks.dividers import DIVIDERS, SelfInjected
 from tasks.injectors import INJECTORS
 from tasks.noise import NOISE_SCORERS, consensus
 from tasks.noise.consensus import Consensus
@@ -136,6 +136,30 @@ def test_how_many_rows_are_weighed_at_once_does_not_matter(make_noisy_pairs, mon
     parts = Consensus(rounds=1).study(pairs)
     assert list(parts.weights.values()) == pytest.approx(list(whole.weights.values()), rel=1e-6)
     np.testing.assert_allclose(parts.scores, whole.scores, atol=0.01)
+
+
+def test_a_study_whose_numbers_lie_in_files_is_the_same(make_noisy_pairs, monkeypatch):
+    pairs, _ = make_noisy_pairs(200, rate=0.3, seed=4)
+    key = np.arange(200) // 3 * 7  # with gaps
+    pairs = replace(
+        pairs,
+        media_key=key,
+        text_key=np.roll(key, 1),
+        group=key,
+        texts=[f"text {n}" for n in np.roll(key, 1)],
+    )
+    method = Consensus()
+    held = method.study(pairs)
+    monkeypatch.setattr("schemas.batch._LITTLE", 0)
+    lying = method.study(pairs)
+    assert [batch.pairs.text_key.base is not None for batch in method._planted(pairs)] == [True, True]
+    assert held.weights == lying.weights
+    for one, other in (
+        (held, lying),
+        (held.divided_by(SelfInjected(), None)[0], lying.divided_by(SelfInjected(), None)[0]),
+    ):
+        for name, found in vars(one).items():
+            np.testing.assert_equal(vars(other)[name], found)
 
 
 @pytest.mark.parametrize("decimals", [1, 8])

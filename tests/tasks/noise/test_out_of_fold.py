@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.linalg import inv, sqrtm
 from scipy.sparse import coo_array
@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 from schemas.batch import PairBatch
 from tasks.noise import OutOfFold
 from tasks.noise._canonical import fit_canonical
-from tasks.noise._groups import connected, counted, folds_of, group_of
+from tasks.noise._groups import connected, counted, first_of, folds_of, group_of
 from tasks.noise.out_of_fold import margins
 
 
@@ -162,6 +162,26 @@ def test_a_second_round_helps_where_most_pairs_are_wrong(make_noisy_pairs):
     assert np.mean(gains) > 0
 
 
+@pytest.fixture
+def in_files(monkeypatch):
+    """All arrays lie in files and are read a few rows at a time."""
+    monkeypatch.setattr("schemas.batch._LITTLE", 0)
+    monkeypatch.setattr("tasks.noise._groups._CHUNK", 7)
+
+
+PATCHED = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@given(st.lists(st.integers(0, 12), min_size=12, max_size=60), st.integers(2, 5), st.integers(0, 3))
+def test_groups_are_dealt_largest_first_those_of_one_size_as_drawn(group, folds, seed):
+    names, size = np.unique(group, return_counts=True)
+    drawn = np.random.default_rng(seed).permutation(len(names))
+    dealt = sorted(drawn, key=lambda at: -size[at])
+    wanted = {names[at]: turn % folds for turn, at in enumerate(dealt)}
+    found = folds_of(np.array(group), folds, np.random.default_rng(seed))
+    assert found.tolist() == [wanted[one] for one in group]
+
+
 @given(st.lists(st.integers(0, 12), min_size=12, max_size=60), st.integers(2, 5), st.integers(0, 3))
 def test_groups_never_straddle_folds_and_folds_share_them_evenly(group, folds, seed):
     group = np.array(group)
@@ -171,9 +191,9 @@ def test_groups_never_straddle_folds_and_folds_share_them_evenly(group, folds, s
     assert max(map(len, held)) - min(map(len, held)) <= 1
 
 
-@settings(deadline=None)
+@PATCHED
 @given(st.lists(st.tuples(st.integers(-3, 8), st.integers(-3, 8)), min_size=1, max_size=40))
-def test_connected_pairs_are_the_components_of_all_pairs(labels):
+def test_connected_pairs_are_the_components_of_all_pairs(in_files, labels):
     media, text = np.array(labels).T
     shares = (media[:, None] == media) | (text[:, None] == text)
     expected = connected_components(coo_array(shares), directed=False)[1]
@@ -190,13 +210,15 @@ def test_how_many_pairs_are_under_a_head_at_once_does_not_matter(make_noisy_pair
     np.testing.assert_allclose(OutOfFold(rounds=rounds, candidates=40)(pairs), whole, atol=1e-5)
 
 
+@PATCHED
 @given(st.lists(st.integers(-2, 9) | st.just(2**60), max_size=40))
-def test_labels_are_numbered_and_counted_as_numpy_does(labels):
+def test_labels_are_numbered_and_counted_as_numpy_does(in_files, labels):
     label = np.array(labels, np.int64)
-    _, wanted, count = np.unique(label, return_inverse=True, return_counts=True)
+    _, first, wanted, count = np.unique(label, return_index=True, return_inverse=True, return_counts=True)
     found = counted(label)
     np.testing.assert_array_equal(found[0], wanted)
     np.testing.assert_array_equal(found[1], count)
+    np.testing.assert_array_equal(first_of(label), first)
 
 
 def test_pairs_of_one_group_do_not_compete():
