@@ -16,7 +16,7 @@ import duckdb
 from schemas.errors import NoSuchTable
 from storage import history
 from storage.causes import TELLING, Cause, cause_of, telling
-from storage.database import LITTLE_ROWS, MEMORY, cursor, database, expect, with_enough
+from storage.database import LITTLE_MB, LITTLE_ROWS, MEMORY, as_written, cursor, database, expect, with_enough
 from storage.differing import Differing
 from storage.lake import Lake
 from storage.sides import Setting, Sides
@@ -28,7 +28,6 @@ from storage.versions import Snapshot
 from storage.windows import with_values
 
 _LIMITS = Limits(seconds=900.0, memory=MEMORY)
-LITTLE_MB = 64  # where nobody said; half of it is not enough for most of a million rows that differ
 
 
 @dataclass(frozen=True)
@@ -206,7 +205,13 @@ def _hold_origins(sides: Sides) -> list[str]:
     """Set beside the pairs that differ where their texts come from, and return the names of those columns."""
     its = "coalesce(new_text_id, old_text_id)"
     if sides.rows.offer("its_texts", "texts", sides.new):
-        texts = f"LEFT JOIN (SELECT text_id, origin, generator FROM its_texts) t ON t.text_id = {its}"
+        with as_written(sides.con):  # what is held are the ids
+            sides.rows.hold(
+                "their_texts",
+                "SELECT t.text_id, t.origin, t.generator FROM its_texts t "
+                f"SEMI JOIN (SELECT {its} AS text_id FROM r) r ON r.text_id = t.text_id",
+            )
+        texts = f"LEFT JOIN their_texts t ON t.text_id = {its}"
         said = "t.origin AS text_origin, t.generator AS text_generator"
     else:
         texts, said = "", "NULL::VARCHAR AS text_origin, NULL::VARCHAR AS text_generator"

@@ -10,6 +10,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from storage.apart import apart
 from storage.database import as_written, with_enough
 from storage.lake import Lake
 from storage.sql.changes import compared_columns, objects
@@ -46,6 +47,17 @@ class Differing:
         self.con.register(name, Windowed(dataset, columns))
         return columns
 
+    def _offer_apart(self, table: str) -> dict[str, list[str]]:
+        """Offer both sides of a table, without the rows that lie in both, and return the columns of each."""
+        names = {"old": self.old, "new": self.new}
+        if not all(table in snapshot.versions for snapshot in names.values()):
+            return {place: self.offer(f"{place}_stored", table, one) for place, one in names.items()}
+        sides = [self.lake.dataset(table, one, scanned=True) for one in names.values()]
+        columns = (readable(sides[0].schema), readable(sides[1].schema))
+        for place, rows in zip(names, apart(sides[0], sides[1], columns), strict=True):
+            self.con.register(f"{place}_stored", rows)
+        return dict(zip(names, columns, strict=True))
+
     def hold(self, name: str, sql: str) -> None:
         """Keep a query's rows under a name, in a file that is mapped."""
 
@@ -62,10 +74,7 @@ class Differing:
             table: The table, in at least one of both.
             telling: Columns that tell why; null on a side that lacks them.
         """
-        has = {
-            "old": self.offer("old_stored", table, self.old),
-            "new": self.offer("new_stored", table, self.new),
-        }
+        has = self._offer_apart(table)
         key, compared = compared_columns(table, has["new"] or has["old"])
         columns = list(dict.fromkeys([*compared, "row_digest", *telling]))
         for place, other in (("old", "new"), ("new", "old")):

@@ -9,9 +9,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import lance
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pds
+from numpy.typing import NDArray
 
 from storage.streams import Stream, batch_rows, in_words, passing, width
 
@@ -45,17 +47,18 @@ class Windowed(pds.Dataset):
     def scanner(self, *_: Any, columns: Sequence[str] | None = None, filter: Any = None, **__: Any) -> Any:
         """Return the rows of some columns that pass a filter, to be read once."""
         names = list(self._schema.names if columns is None else columns)
-        asked = self._asked(names)
-        if filter is None:
-            return Stream(asked, in_windows(self._rows, names, size=self._size))
-        return Stream(asked, self._filtered(names, filter))
+        return Stream(
+            self._asked(names), self._read(names) if filter is None else self._filtered(names, filter)
+        )
+
+    def _read(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        return in_windows(self._rows, names, size=self._size)
 
     def _asked(self, names: Sequence[str]) -> pa.Schema:
         return pa.schema([self._schema.field(name) for name in names])
 
     def _filtered(self, names: list[str], wanted: Any) -> Iterator[pa.RecordBatch]:
-        said = in_words(wanted)
-        of_filter = [name for name in self._schema.names if re.search(rf"\b{re.escape(name)}\b", said)]
+        of_filter = self._of_filter(wanted)
         read = self._asked(list(dict.fromkeys([*names, *of_filter])))
         is_wide = any(
             width(one.type) >= WIDE for one in self._asked([name for name in names if name not in of_filter])
@@ -65,6 +68,11 @@ class Windowed(pds.Dataset):
                 continue
             for batch in _window(self._rows, read.names, start, rows):
                 yield from passing([batch], read, names, wanted)
+
+    def _of_filter(self, wanted: Any) -> list[str]:
+        """Return the columns a filter may name."""
+        said = in_words(wanted)
+        return [name for name in self._schema.names if re.search(rf"\b{re.escape(name)}\b", said)]
 
     def _passes(self, of_filter: list[str], start: int, rows: int, wanted: Any) -> bool:
         """Whether a row of a window passes the filter."""
@@ -84,6 +92,7 @@ def in_windows(
     addresses: bool = False,
     batch: int | None = None,
     size: int | None = None,
+    wanted: NDArray[np.bool_] | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """Yield columns of rows in the order they lie in, window after window.
 
@@ -94,11 +103,19 @@ def in_windows(
         addresses: Whether `_rowaddr` is read as well.
         batch: Rows of a batch; by default by how wide they are.
         size: Rows of a window; likewise.
+        wanted: Which rows to yield, by their place in the part; windows without any are not read.
     """
     schema = pa.schema([rows.schema.field(name) for name in columns])
     asked: dict[str, Any] = {} if fragment is None else {"fragments": [fragment]}
     for start, count in _windows(rows, fragment or rows, schema, size):
-        yield from _window(rows, columns, start, count, batch=batch, with_row_address=addresses, **asked)
+        if wanted is not None and not wanted[start : start + count].any():
+            continue
+        for rows_of in _window(rows, columns, start, count, batch=batch, with_row_address=addresses, **asked):
+            if wanted is None:
+                yield rows_of
+            else:
+                yield rows_of.filter(pa.array(wanted[start : start + len(rows_of)]))
+            start += len(rows_of)
 
 
 def addressed(rows: lance.LanceDataset, columns: Sequence[str]) -> pa.RecordBatchReader:
