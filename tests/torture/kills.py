@@ -86,7 +86,7 @@ class Killer:
         found = {"point": "", "fell": "", "seen": "", "lost": ""}
         try:
             getattr(self, "_" + re.sub(r"\W+", "_", whom).lower())(case, rng, found)
-        except (Lost, AssertionError, TimeoutError) as error:
+        except (Lost, AssertionError, TimeoutError, httpx.HTTPError) as error:
             found["lost"] = f"{type(error).__name__}: {error}"
         outcome = Outcome(seed, whom, **found, wall_s=time.monotonic() - clock)
         if not outcome.lost:
@@ -211,7 +211,7 @@ class Killer:
         wanted = dict(list(said.items())[:taken])
         try:
             answers(port, server)
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
                 client.get("/review")
             judge(
                 port, dict(list(said.items())[taken:]), server
