@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from typing import Any
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from storage.streams import passing
 from storage.windows import Windowed, in_windows
 
-_EVERY = np.empty(0, np.uint64)
+_IN_FILE = 0xFFFFFFFF  # bits of an address: which row of its fragment
 
 
 @dataclass(frozen=True)
@@ -24,30 +25,50 @@ class _Part:
     is_apart: NDArray[np.bool_] | None
 
 
+@dataclass(frozen=True)
+class _Both:
+    """Two versions; which rows are apart is found out when it is asked for, and once."""
+
+    old: lance.LanceDataset
+    new: lance.LanceDataset
+
+    @cached_property
+    def parts(self) -> tuple[list[_Part], list[_Part]]:
+        """Where the rows of each lie that the other does not have in the same place."""
+        before, after = (
+            {_written(one): one for one in version.get_fragments()} for version in (self.old, self.new)
+        )
+        found: tuple[list[_Part], list[_Part]] = ([], [])
+        for files, fragment in before.items():
+            if (same := after.get(files)) is None:
+                found[0].append(_Part(fragment, None))
+            elif same.deletion_file() != fragment.deletion_file():
+                live = _live(self.old, fragment), _live(self.new, same)
+                for parts, one, ours, theirs in zip(found, (fragment, same), live, live[::-1], strict=True):
+                    if (is_apart := ~theirs[ours]).any():
+                        parts.append(_Part(one, is_apart))
+        found[1].extend(_Part(fragment, None) for files, fragment in after.items() if files not in before)
+        return found
+
+
 class Apart(Windowed):
     """Those rows of a version that another does not have in the same place; the engine reads them again and again.
 
     Args:
         rows: The version.
-        parts: Where they lie.
+        both: It and the other one.
+        side: 0 for the one before, 1 for the one after.
         columns: What is shown of it.
     """
 
-    def __init__(self, rows: lance.LanceDataset, parts: Sequence[_Part], columns: Sequence[str]) -> None:
+    def __init__(self, rows: lance.LanceDataset, both: _Both, side: int, columns: Sequence[str]) -> None:
         super().__init__(rows, columns)
-        self._parts = parts
-
-    def count_rows(self, *_: Any, **__: Any) -> int:
-        """Return the number of rows."""
-        return sum(
-            part.fragment.count_rows() if part.is_apart is None else int(part.is_apart.sum())
-            for part in self._parts
-        )
+        self._both, self._side = both, side
 
     def _read(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
         return chain.from_iterable(
             in_windows(self._rows, names, fragment=part.fragment, wanted=part.is_apart)
-            for part in self._parts
+            for part in self._both.parts[self._side]
         )
 
     def _filtered(self, names: list[str], wanted: Any) -> Iterator[pa.RecordBatch]:
@@ -61,37 +82,28 @@ def apart(
 ) -> tuple[Apart, Apart]:
     """Return the rows of each of two versions of one table that the other does not have in the same place.
 
-    A row that is equal in both may be among them: it was written again, as a compaction does.
+    A row that is equal in both may be among them: it was written again, as a compaction does. A column that one version has
+    without values, and the other not at all, sets no row apart.
 
     Args:
         old: A version.
         new: Another.
         columns: What is shown of each.
     """
-    sides = [{_files(one): one for one in version.get_fragments()} for version in (old, new)]
-    found = []
-    for version, of_side, other, shown in zip((old, new), sides, sides[::-1], columns, strict=True):
-        parts = []
-        for files, fragment in of_side.items():
-            same = other.get(files)
-            if same is None:
-                parts.append(_Part(fragment, None))
-            elif str(same.metadata.deletion_file) != str(fragment.metadata.deletion_file):
-                ours, theirs = _addresses(version, fragment), _addresses(new if version is old else old, same)
-                is_apart = ~np.isin(ours, theirs, assume_unique=True, kind="sort")
-                if is_apart.any():
-                    parts.append(_Part(fragment, is_apart))
-        found.append(Apart(version, parts, shown))
-    return found[0], found[1]
+    both = _Both(old, new)
+    return Apart(old, both, 0, columns[0]), Apart(new, both, 1, columns[1])
 
 
-def _files(fragment: Any) -> tuple[Any, ...]:
-    """Return what tells which rows were written to a fragment, and with which columns."""
-    metadata = fragment.metadata
-    return (metadata.id, *(str(file) for file in metadata.files))
+def _written(fragment: Any) -> tuple[Any, ...]:
+    """Return what tells the rows that were written to a fragment: its files, each with its columns, and what lies over them."""
+    files = ((file.path, file.base_id, *file.fields, *file.column_indices) for file in fragment.data_files())
+    return (fragment.fragment_id, *files, *map(str, fragment.metadata.overlays))
 
 
-def _addresses(rows: lance.LanceDataset, fragment: Any) -> NDArray[np.uint64]:
-    """Return the addresses of the rows of a fragment that are not deleted, in their order. (N,)."""
-    scanner = rows.scanner(columns=[], with_row_address=True, fragments=[fragment], scan_in_order=True)
-    return np.concatenate([_EVERY, *(batch["_rowaddr"].to_numpy() for batch in scanner.to_batches())])
+def _live(rows: lance.LanceDataset, fragment: Any) -> NDArray[np.bool_]:
+    """Return which of the rows ever written to a fragment are not deleted."""
+    found = np.zeros(fragment.physical_rows, bool)
+    scanner = rows.scanner(columns=[], with_row_address=True, fragments=[fragment], batch_readahead=1)
+    for batch in scanner.to_batches():
+        found[batch["_rowaddr"].to_numpy() & _IN_FILE] = True
+    return found

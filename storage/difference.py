@@ -16,7 +16,7 @@ import duckdb
 from schemas.errors import NoSuchTable
 from storage import history
 from storage.causes import TELLING, Cause, cause_of, telling
-from storage.database import LITTLE_MB, LITTLE_ROWS, MEMORY, as_written, cursor, database, expect, with_enough
+from storage.database import LITTLE_ROWS, MEMORY, as_written, cursor, database, expect, with_enough
 from storage.differing import Differing
 from storage.lake import Lake
 from storage.sides import Setting, Sides
@@ -28,6 +28,7 @@ from storage.versions import Snapshot
 from storage.windows import with_values
 
 _LIMITS = Limits(seconds=900.0, memory=MEMORY)
+LITTLE_MB = 48  # where nobody said; with less, the joins of most of a million rows that differ are made twice
 
 
 @dataclass(frozen=True)

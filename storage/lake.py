@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -37,6 +37,7 @@ from schemas.tables import (
     TableSpec,
 )
 from storage import lease, panics, quality, rows, versions
+from storage.apart import apart
 from storage.lease import Lease
 from storage.media import MediaStore
 from storage.memory import give_back
@@ -228,13 +229,19 @@ class Lake:
         old, new = self.snapshot(before), self.snapshot(after)
         if table not in old.versions and table not in new.versions:
             raise NoSuchTable(f"neither {before} nor {after} has a table {table!r}")
-        sides = [self._keys(table, snapshot) for snapshot in (old, new)]
+        key = key_of(table)
+        columns = [key, "row_digest"]
+        if table in old.versions and table in new.versions:
+            before_and_after = (self.dataset(table, old), self.dataset(table, new))
+            sides: Sequence[pds.Dataset | pa.Table] = apart(*before_and_after, (columns, columns))
+        else:
+            sides = [self._keys(table, columns, snapshot) for snapshot in (old, new)]
         with duckdb.connect() as con:
             for name, side in zip(("old", "new"), sides, strict=True):
                 con.register(name, side)
             found = con.execute(
-                "SELECT coalesce(n.key, o.key) AS key, o.key IS NULL AS added, n.key IS NULL AS removed "
-                "FROM old o FULL JOIN new n USING (key) WHERE o.row_digest IS DISTINCT FROM n.row_digest ORDER BY 1"
+                f'SELECT coalesce(n."{key}", o."{key}"), o."{key}" IS NULL, n."{key}" IS NULL '
+                f'FROM old o FULL JOIN new n USING ("{key}") WHERE o.row_digest IS DISTINCT FROM n.row_digest ORDER BY 1'
             ).fetchall()
         return Diff(
             added=[key for key, added, _ in found if added],
@@ -384,11 +391,15 @@ class Lake:
         )
         return found
 
-    def _keys(self, table: str, snapshot: Snapshot) -> pa.Table:
+    def _keys(self, table: str, columns: list[str], snapshot: Snapshot) -> pa.Table:
         if table not in snapshot.versions:
-            return pa.table({"key": pa.array([], pa.string()), "row_digest": pa.array([], pa.binary(16))})
-        key = key_of(table)
-        return self.dataset(table, snapshot).to_table(columns={"key": key, "row_digest": "row_digest"})
+            return pa.table(
+                {
+                    name: pa.array([], kind)
+                    for name, kind in zip(columns, (pa.string(), pa.binary(16)), strict=True)
+                }
+            )
+        return self.dataset(table, snapshot).to_table(columns=columns)
 
 
 class Writer:

@@ -21,10 +21,6 @@ def rows(ids, turn):
     })  # fmt: skip
 
 
-def contents(table):
-    return sorted(map(tuple, table.select(COLUMNS).to_pandas().astype(str).to_numpy()))
-
-
 def placed(dataset):
     """{(file, place in it): row}"""
     found = dataset.scanner(columns=COLUMNS, with_row_address=True).to_table()
@@ -38,7 +34,19 @@ def placed(dataset):
 def ways(draw, dataset, turn):
     """Change a table in one of the ways that flows do."""
     ids = dataset.to_table(columns=["id"])["id"].to_pylist()
-    way = draw.choice(["append", "delete", "delete a file", "replace", "compact", "column", "nothing"])
+    way = draw.choice(
+        [
+            "append",
+            "delete",
+            "delete one",
+            "delete a file",
+            "replace",
+            "compact",
+            "column",
+            "restore",
+            "nothing",
+        ]
+    )
     if way == "append" or not ids:
         lance.write_dataset(
             rows(range(1000 * turn, 1000 * turn + 40), turn), dataset.uri, mode="append", max_rows_per_file=15
@@ -48,6 +56,10 @@ def ways(draw, dataset, turn):
         dataset.delete(f"id IN ({', '.join(map(repr, gone))})" if gone else "false")
         if way == "replace":
             lance.write_dataset(rows([int(one[4:]) for one in gone], turn), dataset.uri, mode="append")
+    elif way == "delete one":
+        dataset.delete(f"id = {draw.choice(ids)!r}")
+    elif way == "restore":
+        lance.dataset(dataset.uri, version=draw.randrange(1, dataset.version + 1)).restore()
     elif way == "delete a file":
         some = draw.choice(dataset.get_fragments()).to_table(columns=["id"])["id"].to_pylist()
         dataset.delete(f"id IN ({', '.join(map(repr, some))})")
@@ -72,11 +84,10 @@ def test_what_is_not_apart_is_in_both_and_the_rest_is_what_files_and_places_say(
         for side, ours, theirs in ((sides[0], before, after), (sides[1], after, before)):
             wanted = [row for place, row in ours.items() if place not in theirs]
             found = side.scanner().to_table()
-            assert found.num_rows == side.count_rows() == len(wanted)
-            assert found.to_pylist() == [dict(zip(COLUMNS, row, strict=True)) for row in wanted]
-            shared = [row for place, row in ours.items() if place in theirs]
+            assert sorted(map(repr, found.to_pylist())) == sorted(
+                repr(dict(zip(COLUMNS, row, strict=True))) for row in wanted
+            )
             assert all(theirs[place] == row for place, row in ours.items() if place in theirs)
-            assert len(shared) + len(wanted) == len(ours)
 
 
 def test_the_engine_reads_them_again_and_again_with_filters_and_few_columns(tmp_path, monkeypatch):

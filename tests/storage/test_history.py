@@ -123,6 +123,19 @@ def test_a_restored_version_has_the_recipe_it_had(sieved):
     assert all(table.causes == () for table in difference(sieved, "s000001", "s000003").tables.values())
 
 
+def test_versions_on_both_sides_of_a_restored_one_are_told_apart(lake):
+    """Both lack one row of the same file, each another one."""
+    letters = {name: f"text {name}" for name in "abcdef"}
+    first = commit_texts(lake, letters).snapshot_id
+    one = commit_texts(lake, letters | {"a": "another"}).snapshot_id
+    lake.restore(first)
+    other = commit_texts(lake, letters | {"b": "another"}).snapshot_id
+    found = difference(lake, one, other).tables["texts"]
+    assert (found.added, found.removed, found.changed) == (0, 0, 2)
+    by_hand = lake.diff("texts", one, other)
+    assert (by_hand.added, by_hand.removed, sorted(by_hand.changed)) == ([], [], ["a", "b"])
+
+
 def test_a_rule_that_is_new_and_one_that_is_gone_say_so(lake):
     committed_by(lake, ran(lake, "r1"), media=[media(1)], decisions=[])
     committed_by(
