@@ -1,5 +1,6 @@
 """Aligned arrays that methods receive."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from tempfile import TemporaryFile
@@ -170,7 +171,7 @@ def written(parts: Iterable[NDArray[np.float32]], shape: tuple[int, int]) -> NDA
     """
     if not shape[0]:
         return np.empty(shape, np.float32)
-    mapped = _mapped(shape, np.float32)
+    mapped = mapped_array(shape, np.float32)
     start = 0
     for part in parts:
         mapped[start : start + len(part)] = part
@@ -194,7 +195,7 @@ def empty_on_disk(shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> NDArray
     """Return an array to be filled, in a file as `on_disk` has it, in memory if it is small."""
     if np.prod(shape) * np.dtype(dtype).itemsize <= _LITTLE:
         return np.empty(shape, dtype)
-    return _mapped(shape, dtype).view(np.ndarray)  # no vectors: whoever asks for a memmap means these
+    return mapped_array(shape, dtype).view(np.ndarray)  # no vectors: whoever asks for a memmap means these
 
 
 def index_dtype(count: int) -> np.dtype[np.signedinteger]:
@@ -207,6 +208,15 @@ def row_numbers(count: int) -> NDArray[np.integer]:
     return np.arange(count, dtype=index_dtype(count))
 
 
-def _mapped(shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> "np.memmap[Any, Any]":
-    with TemporaryFile(prefix="xmodal-vectors-") as file:
+def mapped_array(shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> "np.memmap[Any, Any]":
+    """Return zeros in a file that is mapped and has no name: it goes with them, or with the process.
+
+    Raises:
+        OSError: There is no room for it.
+    """
+    with TemporaryFile(prefix="xmodal-array-") as file:
+        if hasattr(
+            os, "posix_fallocate"
+        ):  # else a full disk is found out when a page is written, by a signal that kills
+            os.posix_fallocate(file.fileno(), 0, int(np.prod(shape)) * np.dtype(dtype).itemsize)
         return np.memmap(file, dtype, "w+", shape=shape)

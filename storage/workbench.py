@@ -1,12 +1,13 @@
 """One DuckDB connection over a snapshot and a run's staged rows: joins that spill to disk instead of to memory."""
 
+import mmap
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, count, islice
-from tempfile import NamedTemporaryFile
+from tempfile import TemporaryFile
 from typing import Any
 
 import duckdb
@@ -296,12 +297,13 @@ def mapped(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
     first = list(islice(rest, 2))
     if len(first) < 2:
         return pa.Table.from_batches(first, schema)
-    with NamedTemporaryFile(prefix="xmodal-rows-", suffix=".arrow") as file:
-        with pa.OSFile(file.name, "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+    with TemporaryFile(prefix="xmodal-rows-") as file:  # it has no name that a killed process could leave
+        with pa.ipc.new_file(pa.PythonFile(file, "w"), schema) as writer:
             for batch in chain(first, rest):
                 writer.write_batch(batch)
-        with pa.memory_map(file.name) as source:
-            return pa.ipc.open_file(source).read_all()
+        file.flush()
+        lying = pa.py_buffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        return pa.ipc.open_file(pa.BufferReader(lying)).read_all()
 
 
 def sized(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[pa.Table]:

@@ -1,4 +1,4 @@
-"""The pairs of a study as aligned arrays: ids, texts and vectors lie in mapped files, in memory are numbers."""
+"""The pairs of a study as aligned arrays, which lie in mapped files: what is in memory is what is computed with."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -96,7 +96,7 @@ class Gathered:
 def gathered(
     bench: Workbench, recipe: CorrespondenceRecipe, vectors: tuple[Vectors, Vectors]
 ) -> Iterator[Gathered]:
-    """Offer the pairs that a recipe studies, of those that are kept so far; their vectors are gone after the block.
+    """Offer the pairs that a recipe studies, of those that are kept so far.
 
     Args:
         bench: A workbench of `vectors_bench`.

@@ -4,15 +4,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import pyarrow as pa
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from schemas.batch import PairBatch
+from schemas.batch import PairBatch, mapped_array
 from schemas.digests import key_of
 from schemas.errors import DataError
 from schemas.tables import SCORES, TableSpec, embeddings
@@ -244,7 +242,7 @@ def aligned_pairs(
         columns: Further columns, of the query `p`.
 
     Yields:
-        pair_id and the columns; (N, Dm) media vectors; (N, Dt) text vectors, float32, gone after the block.
+        pair_id and the columns; (N, Dm) media vectors; (N, Dt) text vectors, float32.
     """
     media, text = vectors
     with bench.as_written():
@@ -266,12 +264,11 @@ def aligned_pairs(
     table = mapped(_numbered(rows, schema), schema)
     bench.drop("paired")
     bench.con.register("aligned", table.select(["pair", "its_medium", "its_text"]))
-    with TemporaryDirectory(prefix="xmodal-vectors-") as folder:
-        sides = [
-            _mapped(bench, side, key_column, len(table), Path(folder) / key_column)
-            for side, key_column in zip(vectors, ("its_medium", "its_text"), strict=True)
-        ]
-        yield table.drop_columns(["pair", "its_medium", "its_text"]), sides[0], sides[1]
+    sides = [
+        _mapped(bench, side, key_column, len(table))
+        for side, key_column in zip(vectors, ("its_medium", "its_text"), strict=True)
+    ]
+    yield table.drop_columns(["pair", "its_medium", "its_text"]), sides[0], sides[1]
     bench.con.unregister("aligned")
 
 
@@ -283,7 +280,7 @@ def _numbered(rows: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.
         start += len(batch)
 
 
-def _mapped(bench: Workbench, vectors: Vectors, key_column: str, count: int, path: Path) -> np.ndarray:
+def _mapped(bench: Workbench, vectors: Vectors, key_column: str, count: int) -> np.ndarray:
     """Write a side's vectors to a file, each at its pair's place, and return them mapped. (N, D), float32.
 
     Keys are joined, vectors are read in the order they lie in. `aligned` names items of this very encoder only, and an item
@@ -297,7 +294,7 @@ def _mapped(bench: Workbench, vectors: Vectors, key_column: str, count: int, pat
         f"JOIN {pairs}"
     )
     new = f"SELECT v.place, p.pair FROM numbered v JOIN {pairs}"
-    file = np.memmap(path, np.float32, "w+", shape=(count, vectors.dim))
+    file = mapped_array((count, vectors.dim), np.float32)
     with bench.as_written():
         for rows_of in chain(
             bench.chosen(vectors.spec, ["vector"], old, size=CHUNK),

@@ -131,7 +131,7 @@ def folds_of(group: NDArray[np.int64], folds: int, rng: np.random.Generator) -> 
     """
     member, size = counted(group)
     shuffled = rng.permutation(row_numbers(len(size)))
-    pairs = size[shuffled].astype(shuffled.dtype)
+    pairs = size[shuffled].astype(index_dtype(len(group)))
     large = np.flatnonzero(pairs > 1)
     large = large[np.argsort(-pairs[large], kind="stable")]
     dealt = np.concatenate([shuffled[large], shuffled[pairs == 1]])

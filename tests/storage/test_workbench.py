@@ -9,7 +9,7 @@ from storage import lake as lakes
 from storage import workbench as workbenches
 from storage.database import LITTLE_MB, LITTLE_ROWS, cursor, expect, room
 from storage.staging import Staging
-from storage.workbench import database, workbench
+from storage.workbench import database, mapped, workbench
 from tests.storage.conftest import text_rows, upsert
 
 
@@ -314,3 +314,19 @@ def test_rows_are_chosen_whole_although_the_choice_was_made_again(lake_dir, capl
         ]
     assert any("more memory" in each.message for each in caplog.records)
     assert found == list(range(1, count))
+
+
+def test_rows_that_are_written_to_be_mapped_have_no_name_that_a_killed_process_could_leave(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    seen = []
+
+    def batches():
+        for start in range(0, 50, 10):
+            seen.extend(tmp_path.iterdir())
+            yield pa.record_batch({"n": list(range(start, start + 10)), "word": [f"w{n}" for n in range(10)]})
+
+    table = mapped(batches(), pa.schema([("n", pa.int64()), ("word", pa.string())]))
+    assert table["n"].to_pylist() == list(range(50)) and table["word"][13].as_py() == "w3"
+    assert table.nbytes and seen == [] == list(tmp_path.iterdir())

@@ -1,6 +1,8 @@
 """Pairs as arrays: what is read where it lies equals what Python and NumPy make of it in memory."""
 
+import errno
 import hashlib
+import os
 import random
 
 import numpy as np
@@ -8,7 +10,16 @@ import pyarrow as pa
 import pytest
 from numpy.testing import assert_array_equal
 
-from schemas.batch import PairBatch, empty_on_disk, in_chunks, index_dtype, not_finite, on_disk, written
+from schemas.batch import (
+    PairBatch,
+    empty_on_disk,
+    in_chunks,
+    index_dtype,
+    mapped_array,
+    not_finite,
+    on_disk,
+    written,
+)
 from schemas.errors import DataError
 from storage import lake as lakes
 from storage.staging import Staging
@@ -182,3 +193,25 @@ def test_large_arrays_lie_in_files_and_small_ones_do_not(rng, rows, lies):
 
 def test_rows_are_numbered_in_as_few_bytes_as_they_take():
     assert [index_dtype(count) for count in (0, 2**31 - 1, 2**31)] == [np.int32, np.int32, np.int64]
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system cannot set room aside")
+def test_room_for_an_array_is_there_before_it_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    asked, inner = [], os.posix_fallocate
+
+    def allocate(file, start, length):
+        inner(file, start, length)
+        asked.append((start, length, os.fstat(file).st_blocks * 512 >= length))
+
+    monkeypatch.setattr("os.posix_fallocate", allocate)
+    found = mapped_array((3, 100_000), np.float32)
+    assert asked == [(0, 1_200_000, True)] and not found.any()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    with pytest.raises(OSError, match="No space left"):
+        empty_on_disk(200_000, np.int64)
+    assert not list(tmp_path.iterdir())

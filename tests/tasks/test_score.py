@@ -38,7 +38,9 @@ def rows_of(vectors, digest):
 
 @pytest.mark.parametrize("stored", [0, 40, 700])
 @pytest.mark.parametrize("staged", [0, 30])
-def test_each_pair_gets_its_own_two_vectors(lake_dir, monkeypatch, stored, staged):
+def test_each_pair_gets_its_own_two_vectors(lake_dir, tmp_path_factory, monkeypatch, stored, staged):
+    scratch = tmp_path_factory.mktemp("scratch")
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
     monkeypatch.setattr("storage.workbench.SORTED_ROWS", 200)
     draw = np.random.default_rng(stored + staged)
     lake = lakes.open(lake_dir)
@@ -75,3 +77,4 @@ def test_each_pair_gets_its_own_two_vectors(lake_dir, monkeypatch, stored, stage
                 wanted = [known[pair[place]] for pair in expected]
                 assert side.dtype == np.float32
                 assert_array_equal(side, np.asarray(wanted, np.float32).reshape(-1, DIM))
+            assert not list(scratch.glob("xmodal-[!s]*"))  # a killed process would leave them
