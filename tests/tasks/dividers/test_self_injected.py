@@ -73,6 +73,18 @@ def test_the_interval_is_that_of_resamples_counted_one_by_one(make_scores, monke
     np.testing.assert_allclose(bells, level_under_bells(counts[:, 0] / 300))
 
 
+@pytest.mark.parametrize("judged", [False, True])
+def test_how_many_scores_are_looked_up_at_once_does_not_matter(make_scores, monkeypatch, judged):
+    scores, mismatched, true = make_scores(300, rate=0.3, auroc=0.95, seed=1)
+    verdict = np.where(np.arange(300) % 5, -1, true).astype(np.int8) if judged else None
+    whole = SelfInjected(resamples=2)(scores, mismatched=mismatched, verdict=verdict)
+    monkeypatch.setattr("tasks.dividers.self_injected._CHUNK", 7)
+    parts = SelfInjected(resamples=2)(scores, mismatched=mismatched, verdict=verdict)
+    assert parts.separable
+    np.testing.assert_array_equal(parts.clean, whole.clean)
+    assert (parts.noise_rate, parts.low, parts.high) == (whole.noise_rate, whole.low, whole.high)
+
+
 def test_true_pairs_that_score_like_wrong_ones_raise_the_estimate_and_no_more(make_scores):
     # A tenth of the true pairs cannot be told from wrong ones: 0.28 of all score like wrong pairs, 0.2 are.
     found = [

@@ -84,6 +84,7 @@ def test_the_size_of_a_block_does_not_matter(relation, make_noisy_pairs, monkeyp
     pairs = replace(pairs, group=np.arange(300) // 3)
     whole = Geometry(relation=relation)(pairs)
     monkeypatch.setattr("tasks.noise.geometry._CHUNK", 7)
+    monkeypatch.setattr("tasks.noise.geometry._STANDARDISED", 7)
     np.testing.assert_allclose(Geometry(relation=relation)(pairs), whole, atol=1e-5)
 
 
