@@ -215,8 +215,7 @@ def mapped_array(shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> "np.memm
         OSError: There is no room for it.
     """
     with TemporaryFile(prefix="xmodal-array-") as file:
-        if hasattr(
-            os, "posix_fallocate"
-        ):  # else a full disk is found out when a page is written, by a signal that kills
+        # Else a full disk is found out when a page is written, by a signal that kills.
+        if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, int(np.prod(shape)) * np.dtype(dtype).itemsize)
         return np.memmap(file, dtype, "w+", shape=shape)

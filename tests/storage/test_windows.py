@@ -114,6 +114,20 @@ def test_a_filter_that_names_no_column_passes_all_or_none(wide, wanted, rows):
     assert found.num_rows == rows
 
 
+@pytest.mark.parametrize("batch", [3, 100])
+def test_of_a_part_of_a_table_only_wanted_rows_come(table, batch, tmp_path):
+    stored = lance.write_dataset(table, str(tmp_path / "t.lance"), max_rows_per_file=40)
+    stored.delete("id = '045'")
+    part = stored.get_fragments()[1]
+    wanted = np.random.default_rng(2).random(39) < 0.3
+    wanted[20:27] = False  # a window
+    found = pa.Table.from_batches(
+        in_windows(stored, ["id"], fragment=part, batch=batch, size=7, wanted=wanted)
+    )
+    ids = [f"{n:03}" for n in range(40, 80) if n != 45]
+    assert found["id"].to_pylist() == [one for one, is_wanted in zip(ids, wanted, strict=True) if is_wanted]
+
+
 def test_an_empty_table_has_no_windows(tmp_path):
     stored = lance.write_dataset(pa.table({"id": pa.array([], pa.string())}), str(tmp_path / "none.lance"))
     assert list(in_windows(stored, ["id"])) == []
