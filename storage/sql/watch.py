@@ -34,11 +34,11 @@ class Watch:
         if self.over:
             raise SqlError(f"the statement {self.over}; ask for less, or raise the limit")
 
-    def look(self, rss: int) -> bool:
+    def look(self, held: int) -> bool:
         """Say whether the statement has run out of time or memory."""
         if not self.over and time.monotonic() > self.deadline:
             self.over = f"took longer than {self.limits.seconds:g} s"
-        elif not self.over and rss > self.most_bytes:
+        elif not self.over and held > self.most_bytes:
             self.over = f"made the process grow far beyond {self.limits.memory}"
         return bool(self.over)
 
@@ -86,10 +86,10 @@ class Watcher:
             self._interrupt(_held())
             time.sleep(WATCHED_S)
 
-    def _interrupt(self, rss: int) -> None:
+    def _interrupt(self, held: int) -> None:
         with self._lock:  # held while interrupting: a cursor that is done is no longer here
             for watch in self._watches:
-                if watch.look(rss):
+                if watch.look(held):
                     watch.con.interrupt()
 
 
@@ -97,9 +97,9 @@ WATCHER = Watcher()
 
 
 def _held() -> int:
-    """Return the bytes this process has in memory."""
-    rss: int = _process(os.getpid()).memory_info().rss
-    return rss
+    """Return the bytes this process has in memory, without what it has mapped from files, where the system tells them apart."""
+    found = _process(os.getpid()).memory_info()
+    return int(found.rss - getattr(found, "shared", 0))
 
 
 @lru_cache(maxsize=1)

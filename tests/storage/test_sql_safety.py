@@ -6,11 +6,13 @@ import time
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import psutil
 import pytest
 
+from schemas.batch import mapped_array
 from schemas.errors import SqlError, SqlRefused
-from storage.sql import Limits
+from storage.sql import Limits, watch
 from storage.sql.engine import DENIED, engine
 from storage.sql.grammar import parse, written
 from tests.storage.sql_lakes import Exact, filled
@@ -525,3 +527,17 @@ def test_refusals_say_why(lake):
     ):
         with pytest.raises(SqlRefused, match=said):
             lake.sql(statement)
+
+
+@pytest.mark.skipif(
+    not hasattr(psutil.Process().memory_info(), "shared"),
+    reason="this system does not tell mapped files apart",
+)
+def test_what_is_mapped_from_files_is_not_held_against_a_statement():
+    rows = mapped_array(60 << 20, np.uint8)
+    before, all_of_it = watch._held(), psutil.Process().memory_info().rss
+    rows[::4096] = 1
+    assert psutil.Process().memory_info().rss - all_of_it > 50 << 20
+    assert watch._held() - before < 10 << 20
+    taken = np.ones(60 << 20, np.uint8)
+    assert watch._held() - before > 50 << 20 and taken[-1] == 1
