@@ -79,7 +79,7 @@ def main() -> None:
         "--images", type=Path, required=True, help="folder of PNGs; links are copied as files"
     )
     parser.add_argument("--limit", type=int, default=0, help="use only so many images, evenly spread")
-    parser.add_argument("--embed", type=int, default=500, help="images of the embed job")
+    parser.add_argument("--embed", type=int, default=2000, help="images of the embed job")
     parser.add_argument("--vectors", type=int, default=100_000, help="of the search job")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--jobs", nargs="+", choices=JOBS, default=list(JOBS))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import plain
+from flows import ephemeral
 from schemas.recipes import CurationRecipe
 
 ENCODER = "peers-vit"  # the peers' network, added to the catalogue by `benchmarks.peers_encoder`
@@ -77,6 +78,7 @@ def main() -> None:
     if args.job == "search":
         print(json.dumps(search(args.peers, args.out, args.rows)))
         return
+    ephemeral.ahead()  # as every command does
     if args.job == "embed":
         from benchmarks import peers_encoder  # noqa: F401 - adds the encoder to the catalogue
     done = curate(args.images, args.out, json.loads(args.recipe.read_text()))

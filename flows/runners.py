@@ -49,7 +49,13 @@ class DaskWorkers:
         self.start_s = 0.0
 
     def map(
-        self, function: Callable[[T], R], shards: Sequence[T], *, label: str, gpu: bool = False
+        self,
+        function: Callable[[T], R],
+        shards: Sequence[T],
+        *,
+        label: str,
+        gpu: bool = False,
+        more: int = 0,
     ) -> Iterator[R]:
         """Yield a result per shard, as they finish. Nothing is started when there are no shards.
 
@@ -58,6 +64,7 @@ class DaskWorkers:
             shards: Addresses.
             label: Shown with the progress.
             gpu: Needs a GPU slot, where the cluster has any.
+            more: Shards that a later step will have: where those need workers, these have them too.
         """
         if not shards:
             return
@@ -65,7 +72,7 @@ class DaskWorkers:
         report(label, 0, len(shards))
         here = self._settings.dask is None and (
             self._settings.workers == 0
-            or (len(shards) <= FEW and self._client is None and not self._settings.gpus)
+            or (max(len(shards), more) <= FEW and self._client is None and not self._settings.gpus)
         )
         if here:
             for name in _ONE_THREAD:  # as on a worker: two thread pools at once stall each other

@@ -1,6 +1,6 @@
 """Fill an encoder's table: every kept medium and text it has no vector for yet."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
@@ -17,9 +17,8 @@ from tasks.decide import Decided, decided_bench
 from tasks.encoders import ENCODERS
 from tasks.encoders.identity import identity
 from tasks.run import Job, Run, Step
-from tasks.shards.embed import encode_shard, open_encoder
+from tasks.shards.embed import PARTS, encode_shard, open_encoder
 
-PARTS = 4  # of a shard of the recipe: encoding is slow, and few large shards leave workers idle at the end
 TEXTS_PER_PICTURE = 4  # a text costs about a sixth of a picture; keeps shards of both alike in time
 
 TO_EMBED = {
@@ -154,7 +153,8 @@ def _staged_media(run: Run, bench: Workbench, modalities: frozenset[str]) -> Ite
         bench.chosen_of_staged("staged_media", columns, fresh, ["source_id", "media_id"], size=_size(run)),
         bench.chosen(MEDIA, columns, known, size=_size(run)),
     )
-    for number, table in enumerate(rows_of):
+    count = bench.rows("SELECT count(*) FROM wanted")[0][0]
+    for number, table in enumerate(tapered(rows_of, count, _size(run))):
         yield _shard(run, "media", number, table.rename_columns(TO_EMBED["media"].names))
 
 
@@ -175,6 +175,24 @@ def _staged_texts(run: Run, bench: Workbench, modalities: frozenset[str]) -> Ite
         bench.tables(sql, "shortness", "item_id", size=TEXTS_PER_PICTURE * _size(run))
     ):
         yield _shard(run, "text", number, table.drop_columns(["shortness"]))
+
+
+def tapered(tables: Iterable[pa.Table], count: int, size: int) -> Iterator[pa.Table]:
+    """Yield tables, the last ones cut up: workers that take large shards to the end wait for the slowest of them.
+
+    Args:
+        tables: Of at most `size` rows.
+        count: Rows of all tables.
+        size: From four times as many rows before the end on tables are halved, from twice on quartered; so few rows
+            in all stay as they are.
+    """
+    left = count
+    for table in tables:
+        parts = 1 if left > 4 * size or count <= 2 * size else 2 if left > 2 * size else 4
+        left -= len(table)
+        step = max(1, -(-size // parts))
+        for start in range(0, len(table), step):
+            yield table.slice(start, step)
 
 
 def _size(run: Run) -> int:

@@ -26,6 +26,7 @@ from tasks import sources
 from tasks.catalog import build
 from tasks.corpora import CORPORA
 from tasks.run import RETRY, Job, Run
+from tasks.shards.embed import PARTS
 from tasks.shards.inspect import inspect_shard
 
 LIST_ROWS = 512
@@ -157,7 +158,8 @@ def inspect(job: Job, planned: Planned) -> Planned:
         ]
         if done := len(planned.shards) - len(todo):
             step.count("shards done before", done)
-        for report in job.workers.map(partial(inspect_shard, run), todo, label="inspect"):
+        to_embed = PARTS * planned.items // run.recipe.shard_rows if run.encoder else 0
+        for report in job.workers.map(partial(inspect_shard, run), todo, label="inspect", more=to_embed):
             step.add(report)
     return planned
 

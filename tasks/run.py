@@ -278,7 +278,13 @@ class Workers(Protocol):
     """Where shards are worked on: this process, a local Dask cluster, or someone's scheduler."""
 
     def map(
-        self, function: Callable[[T], R], shards: Sequence[T], *, label: str, gpu: bool = False
+        self,
+        function: Callable[[T], R],
+        shards: Sequence[T],
+        *,
+        label: str,
+        gpu: bool = False,
+        more: int = 0,
     ) -> Iterator[R]:
         """Yield a result per shard, as they finish. Nothing is started when there are no shards."""
         ...

@@ -26,13 +26,13 @@ from storage.versions import Snapshot
 from storage.workbench import Workbench, workbench
 from tasks.bridges import BRIDGES, Crossing, Rows
 from tasks.catalog import build
-from tasks.embed import PARTS, TEXTS_PER_PICTURE, TO_EMBED
+from tasks.embed import TEXTS_PER_PICTURE, TO_EMBED
 from tasks.encoders import EncoderIdentity, identity
 from tasks.metrics import retrieval
 from tasks.publish import _keep_vectors, record
 from tasks.run import RETRY, Job, Step
 from tasks.score import matrix
-from tasks.shards.embed import encode_shard
+from tasks.shards.embed import PARTS, encode_shard
 from tasks.shards.upgrade import UpgradeRun
 
 FEWEST = 10  # texts that a bridge can be learnt from

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
+from flows import ephemeral
 from flows.cli.output import AtOption, JsonOption, LakeOption, lake_uri, print_json, progress, say, show
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def correspondence(
     as_json: JsonOption = False,
 ) -> None:
     """Plant mismatches in real corpora; measure how well they are found, and what mending them gives back."""
+    ephemeral.ahead()
     from flows.bench import bench_correspondence
     from schemas.errors import RecipeError
     from tasks.bench import CORPORA, Plan

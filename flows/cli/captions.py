@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from flows import ephemeral
 from flows.cli.output import (
     AtOption,
     JsonOption,
@@ -35,6 +36,7 @@ def caption(
     as_json: JsonOption = False,
 ) -> None:
     """Write texts about media that lack one, judge them, and rank them beside the raw ones. Again: only what changed."""
+    ephemeral.ahead()
     from flows.caption import caption as flow
     from flows.recipes import find_recipe
     from schemas.recipes import CaptionRecipe, load

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+from flows import ephemeral
 from flows.cli.output import JsonOption, LakeOption, lake_uri, print_json, printable, progress, say, show
 
 
@@ -36,6 +37,7 @@ def ingest(
     as_json: JsonOption = False,
 ) -> None:
     """Take in media and texts without judging them; a curation decides later."""
+    ephemeral.ahead()
     from flows.ingest import ingest_sources
     from flows.recipes import source_of
     from schemas.recipes import CurationRecipe
@@ -55,6 +57,7 @@ def maintain(
     as_json: JsonOption = False,
 ) -> None:
     """Compact tables and let old versions go; tagged snapshots stay whole."""
+    ephemeral.ahead()
     from flows.maintain import maintain as flow
 
     done = flow(lake=lake_uri(lake), keep=keep)
@@ -77,6 +80,7 @@ def run_curate(
     Raises:
         typer.Exit: The snapshot was committed but is not good enough for the tag.
     """
+    ephemeral.ahead()
     from flows.curate import curate as flow
 
     with progress(quiet=as_json):

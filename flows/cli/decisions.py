@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from flows import ephemeral
 from flows.cli.output import AtOption, JsonOption, LakeOption, lake_uri, print_json, say, show
 
 app = typer.Typer(help="Which rule spoke against what, why, and what people say to it.", no_args_is_help=True)
@@ -169,6 +170,7 @@ def undo(
     comment: Comment = "",
 ) -> None:
     """Withdraw a verdict of a person where one stands; else keep what a rule dropped. Or undo a whole run."""
+    ephemeral.ahead()
     from flows.review import state_verdict, undo_run
     from schemas.errors import DataError
     from storage import lake as lakes
@@ -196,6 +198,7 @@ def undo(
 
 
 def _state(what: Literal["keep", "drop"], ids: list[str], lake: str | None, by: str, comment: str) -> None:
+    ephemeral.ahead()
     from flows.review import state_verdict
     from tasks.review import Statement
 

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flows import ephemeral
 from flows.cli.output import AtOption, JsonOption, LakeOption, lake_uri, print_json, progress, say, show
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ def upgrade(
 
     import yaml
 
+    ephemeral.ahead()
     from flows.upgrade import upgrade as flow
     from schemas.errors import RecipeError
     from schemas.recipes import MethodRef

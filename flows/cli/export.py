@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from flows import ephemeral
 from flows.cli.output import AtOption, JsonOption, LakeOption, lake_uri, print_json, say
 
 
@@ -34,6 +35,7 @@ def export(
     """Write what is kept, with manifest, licences and a datasheet of what was left out and why."""
     from dataclasses import asdict
 
+    ephemeral.ahead()
     from flows.export import export as flow
     from schemas.recipes import MethodRef
 

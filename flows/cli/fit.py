@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from flows import ephemeral
 from flows.cli.output import AtOption, JsonOption, LakeOption, lake_uri, print_json, say, show
 
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -30,6 +31,7 @@ def fit(
     """Say how often few media crowd out the rest, try similarities against that, and keep what measurably helps."""
     from dataclasses import asdict
 
+    ephemeral.ahead()
     from flows.fit import fit as flow
 
     uri = lake_uri(lake)

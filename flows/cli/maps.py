@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from flows import ephemeral
 from flows.cli.output import AtOption, JsonOption, LakeOption, lake_uri, print_json, say
 
 
@@ -19,6 +20,7 @@ def draw_map(
     as_json: JsonOption = False,
 ) -> None:
     """Draw the kept media so that what is alike lies together; `xmodal dashboard` shows it under Map."""
+    ephemeral.ahead()
     from flows.maps import draw_map as flow
 
     drawn = flow(lake_uri(lake), at=at, encoder=encoder, most=most, seed=seed)

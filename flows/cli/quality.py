@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
+from flows import ephemeral
 from flows.cli.output import (
     AtOption,
     JsonOption,
@@ -44,6 +45,7 @@ def run(
     as_json: JsonOption = False,
 ) -> None:
     """Check a snapshot and log what is found. No tag moves. Exit code 1 when a critical expectation fails."""
+    ephemeral.ahead()
     from flows.quality import check_quality
     from schemas.quality import QualityRecipe
     from storage import lake as lakes

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from flows import ephemeral
 from flows.cli.output import JsonOption, LakeOption, lake_uri, print_json, say, show
 
 app = typer.Typer(help="What was refused and why; try again after a fix.", no_args_is_help=True)
@@ -62,6 +63,7 @@ def replay(
     as_json: JsonOption = False,
 ) -> None:
     """Try the items refused for a reason again, with the recipe of the last run. Nothing else is read again."""
+    ephemeral.ahead()
     from flows.cli.curate import report, run_curate
     from flows.cli.output import progress
     from flows.ingest import ingest_sources

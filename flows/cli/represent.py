@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows import ephemeral
 from flows.cli.output import JsonOption, LakeOption, lake_uri, print_json, progress, say
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def codes(
     as_json: JsonOption = False,
 ) -> None:
     """Learn binary codes from pairs and from what has no partner, and write those that are missing."""
+    ephemeral.ahead()
     from flows.represent import codes as flow
     from schemas.recipes import MethodRef
     from schemas.represent import CodesRecipe
@@ -56,6 +58,7 @@ def tokens(
     as_json: JsonOption = False,
 ) -> None:
     """Train token heads on kept pairs, and write vectors of the parts of pictures and texts that lack them."""
+    ephemeral.ahead()
     from flows.represent import tokens as flow
     from schemas.represent import TokensRecipe
 

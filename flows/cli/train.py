@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from flows import ephemeral
 from flows.cli.output import JsonOption, LakeOption, lake_uri, print_json, say, show
 
 
@@ -25,6 +26,7 @@ def train(
     """Train a head a side on stored vectors; keep it in the lake, and say what it finds on pairs kept apart."""
     from dataclasses import asdict
 
+    ephemeral.ahead()
     from flows.train import train as flow
     from schemas.recipes import TrainRecipe, load
 

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.stats import beta, laplace, norm, rankdata
 
 from schemas.errors import DataError
 from tasks.dividers.contract import Division
@@ -56,7 +56,7 @@ def refused(scores: NDArray[np.float32], why: str) -> Division:
 
     A logistic step at an unknown share of noise, averaged over all shares, is about the rank itself.
     """
-    weight = (rankdata(scores) - 0.5) / max(len(scores), 1)
+    weight = (scipy.stats.rankdata(scores) - 0.5) / max(len(scores), 1)
     return Division(weight.astype(np.float32), None, None, None, False, why)
 
 
@@ -132,13 +132,13 @@ def _has_valley(height: NDArray[np.float64]) -> bool:
 
 def _bell(values: NDArray[np.float64]) -> float:
     """Return the log-likelihood of one Gaussian."""
-    return float(norm.logpdf(values, values.mean(), max(values.std(), 1e-6)).sum())
+    return float(scipy.stats.norm.logpdf(values, values.mean(), max(values.std(), 1e-6)).sum())
 
 
 def _peak(values: NDArray[np.float64]) -> float:
     """Return the log-likelihood of one Laplace distribution: a kind with heavy tails."""
     middle = np.median(values)
-    return float(laplace.logpdf(values, middle, max(np.abs(values - middle).mean(), 1e-6)).sum())
+    return float(scipy.stats.laplace.logpdf(values, middle, max(np.abs(values - middle).mean(), 1e-6)).sum())
 
 
 def _single_beta(values: NDArray[np.float64]) -> float:
@@ -148,7 +148,7 @@ def _single_beta(values: NDArray[np.float64]) -> float:
     size = mean * (1 - mean) / variance - 1
     if size <= 0:
         return 0.0
-    return max(0.0, float(beta.logpdf(inside, mean * size, (1 - mean) * size).sum()))
+    return max(0.0, float(scipy.stats.beta.logpdf(inside, mean * size, (1 - mean) * size).sum()))
 
 
 def rising(scores: NDArray[np.float32], clean: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.special import betaln, logsumexp
 
 from schemas.source import Source
 from tasks.dividers._guard import STARTS, ends, one_kind, refused, require_scores, rising, scaled, too_few
@@ -27,7 +27,7 @@ class BetaPair:
         """Return the log of share times density. Shape (2, N)."""
         x = values[None]
         a, b = self.a[:, None], self.b[:, None]
-        density = (a - 1) * np.log(x) + (b - 1) * np.log1p(-x) - betaln(a, b)
+        density = (a - 1) * np.log(x) + (b - 1) * np.log1p(-x) - scipy.special.betaln(a, b)
         return np.asarray(np.log(self.share)[:, None] + density)
 
     def upper(self) -> int:
@@ -107,7 +107,9 @@ class BetaMixture:
         betas = fits[best]
 
         def density(at: NDArray[np.float64]) -> NDArray[np.float64]:
-            return np.asarray(inner * np.exp(logsumexp(betas.joint(self.margin + inner * at), axis=0)))
+            return np.asarray(
+                inner * np.exp(scipy.special.logsumexp(betas.joint(self.margin + inner * at), axis=0))
+            )
 
         apart = betas.apart()
         if why := one_kind(stretched, density, parameters=5, smaller=float(betas.share.min()), apart=apart):
@@ -159,7 +161,7 @@ def fit_betas(values: NDArray[np.float64], start: BetaPair, steps: int) -> BetaP
     betas = start
     for _ in range(steps):
         joint = betas.joint(values)
-        betas = _by_moments(np.exp(joint[0] - logsumexp(joint, axis=0)), values)
+        betas = _by_moments(np.exp(joint[0] - scipy.special.logsumexp(joint, axis=0)), values)
     return betas
 
 
@@ -175,10 +177,10 @@ def _by_moments(first: NDArray[np.float64], values: NDArray[np.float64]) -> Beta
 
 
 def _likelihood(betas: BetaPair, values: NDArray[np.float64]) -> float:
-    return float(logsumexp(betas.joint(values), axis=0).sum())
+    return float(scipy.special.logsumexp(betas.joint(values), axis=0).sum())
 
 
 def _posterior(betas: BetaPair, values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return P(upper component). Shape (N,)."""
     joint = betas.joint(values)
-    return np.asarray(np.exp(joint[betas.upper()] - logsumexp(joint, axis=0)))
+    return np.asarray(np.exp(joint[betas.upper()] - scipy.special.logsumexp(joint, axis=0)))

@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.optimize import minimize
-from scipy.special import expit, log_expit
-from sklearn.isotonic import IsotonicRegression
 
 from schemas.errors import DataError
 from schemas.source import Source
@@ -106,6 +104,8 @@ class Calibrated:
 
 def isotonic(scores: NDArray[np.float32], right: NDArray[np.bool_]) -> Curve:
     """Return the rising step function that fits verdicts best by least squares."""
+    from sklearn.isotonic import IsotonicRegression
+
     steps = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(scores, right.astype(np.float64))
     return lambda at: np.asarray(steps.predict(at), dtype=np.float64)
 
@@ -122,10 +122,16 @@ def platt(scores: NDArray[np.float32], right: NDArray[np.bool_]) -> Curve:
 
     def loss(line: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         logit = line[0] * x + line[1]
-        value = -(target * log_expit(logit) + (1 - target) * log_expit(-logit)).sum()
-        residual = expit(logit) - target
+        value = -(
+            target * scipy.special.log_expit(logit) + (1 - target) * scipy.special.log_expit(-logit)
+        ).sum()
+        residual = scipy.special.expit(logit) - target
         return float(value), np.array([residual @ x, residual.sum()])
 
     start = np.array([0.0, np.log((true + 1) / (false + 1))])
-    line = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(0, None), (None, None)]).x
-    return lambda at: np.asarray(expit(line[0] * (at.astype(np.float64) - middle) / spread + line[1]))
+    line = scipy.optimize.minimize(
+        loss, start, jac=True, method="L-BFGS-B", bounds=[(0, None), (None, None)]
+    ).x
+    return lambda at: np.asarray(
+        scipy.special.expit(line[0] * (at.astype(np.float64) - middle) / spread + line[1])
+    )

@@ -3,8 +3,8 @@
 from typing import Literal
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.stats import beta
 
 from schemas.errors import DataError
 from tasks.dividers.contract import Division
@@ -102,6 +102,6 @@ def threshold_for_precision(
         last = best_first[-(-len(seen) * tenths // _CUTS) - 1]
         inside = seen >= last if of == "kept" else seen <= last
         hits, size = int(good[inside].sum()), int(inside.sum())
-        if hits and beta.ppf(error, hits, size - hits + 1) >= wanted:
+        if hits and scipy.stats.beta.ppf(error, hits, size - hits + 1) >= wanted:
             return float(last if of == "kept" else np.nextafter(last, np.inf))
     return None

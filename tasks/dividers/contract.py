@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.stats import beta, norm
 
 from schemas.source import Source
 
@@ -33,8 +33,8 @@ class Component:
     def below(self, scores: NDArray[np.floating]) -> NDArray[np.float64]:
         """Return the share of all pairs that is of this kind and scores under each of (E,) scores."""
         if self.kind == "normal":
-            return np.asarray(self.share * norm.cdf(scores, self.loc, self.scale))
-        return np.asarray(self.share * beta.cdf(scores, self.a, self.b, self.loc, self.scale))
+            return np.asarray(self.share * scipy.stats.norm.cdf(scores, self.loc, self.scale))
+        return np.asarray(self.share * scipy.stats.beta.cdf(scores, self.a, self.b, self.loc, self.scale))
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,18 @@
 
 import warnings
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.stats import norm
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.mixture import GaussianMixture as TwoBells
 
 from schemas.source import Source
 from tasks.dividers._guard import STARTS, ends, one_kind, refused, require_scores, rising, scaled, too_few
 from tasks.dividers.contract import Component, Division
+
+if TYPE_CHECKING:
+    from sklearn.mixture import GaussianMixture as TwoBells
 
 _MOST = 4096  # rows of a resample; with more pairs than that the interval is wider than it need be
 
@@ -82,7 +83,7 @@ class GaussianMixture:
         best = int(np.argmax([bells.score(values[:, None]) for bells in fits]))
         bells = fits[best]
         mean, deviation = bells.means_[:, 0], np.sqrt(bells.covariances_[:, 0, 0])
-        apart = float(norm.cdf(np.ptp(mean) / np.hypot(*deviation)))
+        apart = float(scipy.stats.norm.cdf(np.ptp(mean) / np.hypot(*deviation)))
         if why := one_kind(
             values,
             lambda x: np.exp(bells.score_samples(x[:, None])),
@@ -110,8 +111,11 @@ class GaussianMixture:
             _components(bells, *ends(scores, self.tail)),
         )
 
-    def _fit(self, values: NDArray[np.float64], start: float) -> TwoBells:
+    def _fit(self, values: NDArray[np.float64], start: float) -> "TwoBells":
         """Fit two bells, beginning with a share `start` of the lowest values as the lower one."""
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.mixture import GaussianMixture as TwoBells
+
         cut = min(max(round(start * len(values)), 1), len(values) - 1)
         ascending = np.sort(values)
         parts = ascending[:cut], ascending[cut:]
@@ -129,12 +133,12 @@ class GaussianMixture:
             ).fit(values[:, None])
 
 
-def _posterior(bells: TwoBells, values: NDArray[np.float64]) -> NDArray[np.float64]:
+def _posterior(bells: "TwoBells", values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return P(upper component). Shape (N,)."""
     return np.asarray(bells.predict_proba(values[:, None])[:, int(bells.means_.argmax())])
 
 
-def _components(bells: TwoBells, low: float, high: float) -> tuple[Component, Component]:
+def _components(bells: "TwoBells", low: float, high: float) -> tuple[Component, Component]:
     """Return both kinds in units of the scores, of which `low` and `high` were stretched to 0 and 1."""
     upper, width = int(bells.means_.argmax()), high - low
     wrong, true = (

@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri
-from sklearn.isotonic import IsotonicRegression
 
 from schemas.batch import chunks, empty_on_disk, index_dtype, row_numbers
 from schemas.errors import DataError
@@ -190,6 +189,8 @@ class SelfInjected:
         Args:
             counts: (R, 3, cells) of each sample, as `counted` gives.
         """
+        from sklearn.isotonic import IsotonicRegression
+
         found = counts[:, 0] / counts[:, 0].sum(axis=1, keepdims=True)
         level, density = falling_density(found, self.steps)
         wrong = level[:, None] / density
@@ -253,8 +254,8 @@ def level_under_bells(found: NDArray[np.float64]) -> NDArray[np.float64]:
         found: (R, cells) share of R samples in each of the equal cells of tail shares.
     """
     cells = found.shape[1]
-    height = -ndtri(np.linspace(0, 1, cells + 1))  # of the edges, falling from infinity
-    mass = ndtr(height - _MEANS[:, None])
+    height = -scipy.special.ndtri(np.linspace(0, 1, cells + 1))  # of the edges, falling from infinity
+    mass = scipy.special.ndtr(height - _MEANS[:, None])
     shape = np.maximum(mass[:, :-1] - mass[:, 1:], 1e-12) * cells  # (S, cells)
     low, high = np.zeros((len(found), len(shape))), np.ones((len(found), len(shape)))
     for _ in range(_HALVINGS):  # the likelihood is concave in the level

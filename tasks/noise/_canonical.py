@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.linalg import eigh, solve_triangular
 
 _CHUNK = 8192  # rows read at once
 
@@ -71,8 +71,8 @@ def fit_canonical(
     text_root = _root(within_text - np.outer(text_mean, text_mean), ridge)
 
     # The whitened cross-covariance; its singular vectors are the canonical directions.
-    half = solve_triangular(media_root, across, lower=True)
-    coupled = solve_triangular(text_root, half.T, lower=True).T  # (Dm, Dt)
+    half = scipy.linalg.solve_triangular(media_root, across, lower=True)
+    coupled = scipy.linalg.solve_triangular(text_root, half.T, lower=True).T  # (Dm, Dt)
     if media_dim <= text_dim:  # the products of the narrower side are the smaller matrix
         correlation, left = _largest(coupled @ coupled.T, width)
         right = coupled.T @ left / correlation
@@ -83,15 +83,15 @@ def fit_canonical(
     return CanonicalHead(
         media_mean.astype(np.float32),
         text_mean.astype(np.float32),
-        solve_triangular(media_root, left * scale, lower=True, trans="T").astype(np.float32),
-        solve_triangular(text_root, right * scale, lower=True, trans="T").astype(np.float32),
+        scipy.linalg.solve_triangular(media_root, left * scale, lower=True, trans="T").astype(np.float32),
+        scipy.linalg.solve_triangular(text_root, right * scale, lower=True, trans="T").astype(np.float32),
     )
 
 
 def _largest(squared: NDArray[np.float64], width: int) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
     """Return the largest singular values, and the vectors of one side, from the products of that side."""
     dim = len(squared)
-    values, vectors = eigh(squared, subset_by_index=(dim - min(width, dim), dim - 1))
+    values, vectors = scipy.linalg.eigh(squared, subset_by_index=(dim - min(width, dim), dim - 1))
     return np.sqrt(np.clip(values, 1e-12, None)), vectors
 
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
 
 from schemas.batch import PairBatch
 
@@ -65,7 +65,9 @@ def fit_classifier(
     scale = 1 / np.sqrt(variance + 0.01 * variance.mean() + 1e-6)
     correlation = covariance * np.outer(scale, scale) + ridge * np.eye(dim)
     target = (members - np.outer(mean, prior)) * scale[:, None]
-    weights = cho_solve(cho_factor(correlation, lower=True), target) * scale[:, None]
+    weights = (
+        scipy.linalg.cho_solve(scipy.linalg.cho_factor(correlation, lower=True), target) * scale[:, None]
+    )
     return LinearClassifier(mean.astype(np.float32), weights.astype(np.float32), prior.astype(np.float32))
 
 

@@ -1,9 +1,8 @@
 """Groups of pairs that must not be told apart, and folds that respect them."""
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from schemas.batch import PairBatch, chunks, empty_on_disk, index_dtype, row_numbers
 
@@ -108,8 +107,8 @@ def _joined(group: NDArray[np.integer], label: NDArray[np.integer]) -> NDArray[n
     values = int(value.max(initial=-1)) + 1
     kind = index_dtype(groups + values)
     ends = (joining.astype(kind), (value + groups).astype(kind))  # a node per group and one per value
-    graph = coo_array((np.ones(len(joining), dtype=np.int8), ends), shape=(groups + values,) * 2)
-    return _picked(connected_components(graph, directed=False)[1][:groups], group)
+    graph = scipy.sparse.coo_array((np.ones(len(joining), dtype=np.int8), ends), shape=(groups + values,) * 2)
+    return _picked(scipy.sparse.csgraph.connected_components(graph, directed=False)[1][:groups], group)
 
 
 def _within(fine: NDArray[np.integer], coarse: NDArray[np.integer], count: int) -> bool:

@@ -3,8 +3,8 @@
 import warnings
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.special import expit
 
 _WINSOR = 0.01  # share of values pulled in at either end before the fit
 _MAX_ITER = 100
@@ -40,7 +40,7 @@ def low_posterior(values: NDArray[np.floating], *, seed: int) -> NDArray[np.floa
     # The slope of the log-odds at one mean comes from the other component alone: its own is flat there.
     below, above = np.minimum(scaled - mean[0], 0), np.maximum(scaled - mean[1], 0)
     tangent = (mean[1] - mean[0]) * (below / variance[1] + above / variance[0])
-    return np.asarray(expit(log_density[:, 0] - log_density[:, 1] - tangent), dtype=np.float64)
+    return np.asarray(scipy.special.expit(log_density[:, 0] - log_density[:, 1] - tangent), dtype=np.float64)
 
 
 def _two_gaussians(

@@ -5,7 +5,6 @@ from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.cluster import KMeans
 
 from schemas.batch import PairBatch
 from schemas.source import Source
@@ -123,6 +122,8 @@ class Agreement:
 
     def _clusters(self, vectors: NDArray[np.float32]) -> NDArray[np.int64]:
         """Return a seeded k-means cluster per row. Shape (N,)."""
+        from sklearn.cluster import KMeans
+
         rng = np.random.default_rng(self.seed)
         chosen = np.sort(rng.choice(len(vectors), min(len(vectors), _SAMPLE), replace=False))
         count = max(2, min(self.clusters, len(chosen) // self.min_count))

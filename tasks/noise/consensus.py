@@ -5,9 +5,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.optimize import minimize
-from scipy.special import expit, ndtri
 
 from schemas.batch import PairBatch, chunks, empty_on_disk
 from schemas.errors import DataError
@@ -272,7 +271,7 @@ def _normal(batch: _Batch) -> NDArray[np.float64]:
     for column, values in zip(found.T, batch.members.T, strict=True):
         share = _share_below(values, values[~batch.planted])
         for at in chunks(len(share), _CHUNK):
-            column[at] = ndtri(np.clip(share[at], edge, 1 - edge))
+            column[at] = scipy.special.ndtri(np.clip(share[at], edge, 1 - edge))
     return found
 
 
@@ -301,14 +300,16 @@ def _weights(batches: list[_Batch]) -> NDArray[np.float64]:
             sign = np.where(untouched, 1.0, -1.0)
             balance = counts * np.where(untouched, true, false)
             margin = sign * (x @ at[1:] + at[0])
-            pull = -balance * sign * expit(-margin)
+            pull = -balance * sign * scipy.special.expit(-margin)
             value += float((balance * np.logaddexp(0, -margin)).sum())
             slope += np.concatenate([[pull.sum()], x.T @ pull])
         slope[1:] += _PENALTY * at[1:]
         return value + _PENALTY * float((at[1:] ** 2).sum()) / 2, slope
 
     bounds = [(None, None)] + [(0, None)] * members
-    found = minimize(loss, np.r_[0.0, np.ones(members)], jac=True, bounds=bounds, method="L-BFGS-B").x[1:]
+    found = scipy.optimize.minimize(
+        loss, np.r_[0.0, np.ones(members)], jac=True, bounds=bounds, method="L-BFGS-B"
+    ).x[1:]
     return np.asarray(found if found.sum() > 0 else np.ones(members))  # nothing tells: all count alike
 
 

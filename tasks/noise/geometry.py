@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.special import expit
-from scipy.stats import rankdata
 
 from schemas.batch import PairBatch, chunks, row_numbers
 from schemas.source import Source
@@ -214,7 +213,7 @@ def _ranks(agreement: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return ranks as shares, ]0, 1]; 0.5 for NaN."""
     told = np.isfinite(agreement)
     ranks = np.full(len(agreement), 0.5, dtype=np.float32)
-    ranks[told] = rankdata(agreement[told]) / max(np.count_nonzero(told), 1)
+    ranks[told] = scipy.stats.rankdata(agreement[told]) / max(np.count_nonzero(told), 1)
     return ranks
 
 
@@ -226,7 +225,7 @@ def _standardised(agreement: NDArray[np.float32]) -> NDArray[np.float32]:
         values = agreement[told].astype(np.float64)
         middle, spread = values.mean(), max(float(values.std()), 1e-6)  # equal values differ by rounding only
         for at in chunks(len(values), _STANDARDISED):
-            values[at] = expit((values[at] - middle) / spread)
+            values[at] = scipy.special.expit((values[at] - middle) / spread)
         scores[told] = values
     return scores
 

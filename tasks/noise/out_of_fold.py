@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from schemas.batch import PairBatch, row_numbers
 from schemas.source import Source
@@ -109,7 +109,7 @@ class OutOfFold:
             rivals = rng.choice(len(judged), min(self.candidates, len(judged)), replace=False)
             margin = self._margins(pairs, head, group, judged, judged[np.sort(rivals)])
             spread = max(float(margin.std(dtype=np.float64)), 1e-6)  # equal margins differ by rounding only
-            scores[fold == held_out] = expit((margin - margin.mean(dtype=np.float64)) / spread)
+            scores[fold == held_out] = scipy.special.expit((margin - margin.mean(dtype=np.float64)) / spread)
         return scores
 
     def _margins(

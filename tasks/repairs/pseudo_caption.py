@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.special import softmax
-from sklearn.cluster import KMeans
 
 from schemas.batch import PairBatch
 from schemas.source import Source
@@ -94,6 +93,8 @@ class PseudoCaption:
 
     def _centres(self, media: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return unit centres of the media. Shape (C, K)."""
+        from sklearn.cluster import KMeans
+
         rows = np.random.default_rng(self.seed).permutation(len(media))[:_FITTED]
         distinct = len(np.unique(media[rows], axis=0))
         count = max(1, min(self.classes, len(rows) // 4, distinct))
@@ -103,5 +104,5 @@ class PseudoCaption:
 
     def _classes(self, media: NDArray[np.float32], centres: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the pseudo-class distributions, scaled to unit length. Shape (M, C)."""
-        shares = softmax(media @ centres.T / self.temperature, axis=1)
+        shares = scipy.special.softmax(media @ centres.T / self.temperature, axis=1)
         return np.asarray(shares / np.linalg.norm(shares, axis=1, keepdims=True), dtype=np.float32)

@@ -17,6 +17,7 @@ from schemas.tables import embeddings
 from storage import rows
 from tasks.run import Run, ShardReport, cpu_seconds
 
+PARTS = 4  # of a shard of the recipe: encoding is slow, and few large shards leave workers idle at the end
 UNIT = 1e-2  # half-precision encoders normalise to three digits
 BLANK: dict[str, Any] = {"text": "a", "image": np.full((64, 64, 3), 255, np.uint8)}
 CHUNK = 32  # items decoded ahead while the encoder works on the chunk before

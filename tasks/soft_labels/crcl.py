@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.special import softmax
 
 from schemas.source import Source
 from tasks.soft_labels._evidence import batches, require_evidence
@@ -63,7 +63,9 @@ class CRCLLabel:
             logits = (evidence.media_vec[rows] @ evidence.text_vec[rows].T).astype(
                 np.float64
             ) / self.temperature
-            matched[rows] = np.diag(softmax(logits, axis=1) + softmax(logits, axis=0)) / 2
+            matched[rows] = (
+                np.diag(scipy.special.softmax(logits, axis=1) + scipy.special.softmax(logits, axis=0)) / 2
+            )
         label = matched
         if evidence.previous is not None:
             label = self.momentum * evidence.previous + (1 - self.momentum) * matched

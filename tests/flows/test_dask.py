@@ -108,6 +108,18 @@ def test_what_is_begun_runs_once_on_each_worker_that_is_up():
         assert len(found) == 2  # a call that failed says nothing, and nothing else fails of it
 
 
+def test_few_shards_have_workers_where_more_will_need_them():
+    with workers(Settings(workers=2)) as pool:
+        assert list(pool.map(pid, range(2), label="here", more=2)) == [os.getpid()] * 2
+        assert os.getpid() not in set(pool.map(pid, range(2), label="there", more=3))
+    with workers(Settings(workers=0)) as pool:
+        assert list(pool.map(pid, range(2), label="nowhere else", more=3)) == [os.getpid()] * 2
+
+
+def pid(shard: int) -> int:
+    return os.getpid()
+
+
 def broken() -> None:
     raise ValueError("it cannot be opened")
 
