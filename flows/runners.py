@@ -183,18 +183,24 @@ def _local_cluster(settings: Settings, stack: ExitStack) -> str:
         "distributed.worker.memory.monitor-interval": "500ms",
     }
     stack.enter_context(dask.config.set(config))
-    cluster = stack.enter_context(
-        LocalCluster(
-            n_workers=count,
-            threads_per_worker=1,
-            processes=True,
-            memory_limit=settings.worker_memory,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-            resources={"GPU": settings.gpus} if settings.gpus else None,
-            silence_logs=40,  # ERROR: a worker that is replaced is not news to the user
+    try:
+        cluster = stack.enter_context(
+            LocalCluster(
+                n_workers=count,
+                threads_per_worker=1,
+                processes=True,
+                memory_limit=settings.worker_memory,
+                host="127.0.0.1",
+                dashboard_address="127.0.0.1:0",
+                resources={"GPU": settings.gpus} if settings.gpus else None,
+                silence_logs=40,  # ERROR: a worker that is replaced is not news to the user
+            )
         )
-    )
+    except RuntimeError as error:
+        raise ServiceError(
+            f"{count} worker processes could not be started ({error}): in a script, put the call of the flow under "
+            '`if __name__ == "__main__":`, since workers import the script; or set XMODAL_WORKERS=0 to do without'
+        ) from error
     if settings.adaptive:
         cluster.adapt(minimum=count, maximum=max(count, settings.adaptive))
     return str(cluster.scheduler_address)

@@ -116,6 +116,37 @@ def test_few_shards_have_workers_where_more_will_need_them():
         assert list(pool.map(pid, range(2), label="nowhere else", more=3)) == [os.getpid()] * 2
 
 
+UNGUARDED = """
+import sys
+from flows.runners import workers
+from schemas.settings import Settings
+
+with workers(Settings(workers=2)) as pool:
+    print(list(pool.map(str, range(3), label="three")))
+"""
+
+
+def test_a_script_whose_workers_would_run_it_again_is_told_what_to_do(tmp_path):
+    (tmp_path / "script.py").write_text(UNGUARDED)
+    command = [sys.executable, str(tmp_path / "script.py")]
+    env = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    run = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
+    assert run.returncode != 0
+    assert (
+        run.stderr.rstrip()
+        .splitlines()[-1]
+        .startswith("schemas.errors.ServiceError: 2 worker processes could not be")
+    )
+    assert 'if __name__ == "__main__":' in run.stderr
+
+    guarded = UNGUARDED.replace("with workers", 'if __name__ == "__main__":\n  with workers').replace(
+        "    print", "      print"
+    )
+    (tmp_path / "script.py").write_text(guarded)
+    run = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
+    assert run.stdout.strip() == str(["0", "1", "2"]), run.stderr
+
+
 def pid(shard: int) -> int:
     return os.getpid()
 
