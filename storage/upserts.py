@@ -11,13 +11,15 @@ import pyarrow as pa
 import pyarrow.dataset as pds
 from numpy.typing import NDArray
 
+from schemas.batch import empty_on_disk
 from schemas.errors import LakeError
 from schemas.tables import TableSpec
-from storage.database import as_written, cursor, lacks_memory, room
+from storage.database import as_written, cursor, lacks_memory, room, with_enough
 from storage.memory import give_back
 from storage.streams import numbered
 from storage.windows import addressed
 
+HASHED_ROWS = 1 << 16  # at once
 COMPARED_ROWS = 1 << 13  # that differ, at once
 MOST_PARTS = 64  # that keys are compared in: each reads all of them
 WRITTEN_ROWS = 1 << 11  # that are looked at at once: they may hold pixels or vectors
@@ -65,42 +67,79 @@ def compared(
     Raises:
         LakeError: A key stands twice, and may not.
     """
+    is_first = with_enough(lambda: _firsts(spec, staged, repeats=repeats))
+    repeated = len(is_first) - int(is_first.sum())
+    if not base.count_rows():
+        return Compared(is_first, np.empty(0, np.uint64), repeated)
     with room(staged.count_rows()) as parts:
         while True:
             try:
-                return _compared(spec, staged, base, parts, repeats=repeats, equal=equal)
+                return Compared(*_compared(spec, staged, base, is_first, parts, equal=equal), repeated)
             except (duckdb.Error, OSError) as error:
                 if parts >= MOST_PARTS or not lacks_memory(error):
                     raise
                 parts *= 2
 
 
+def _firsts(spec: TableSpec, staged: pds.Dataset, *, repeats: bool) -> NDArray[np.bool_]:
+    """Return which staged rows are the first of their key. (N,).
+
+    Keys are told apart by a hash of 64 bits each, in a file once they are many; only keys whose hash stands twice are compared.
+    """
+    key, count = spec.key, staged.count_rows()
+    is_first, hashes, done = np.ones(count, bool), empty_on_disk(count, np.uint64), 0
+    with cursor() as con, as_written(con):
+        con.register("ours", numbered(staged, [key]))
+        for batch in con.sql(f"SELECT hash({key}) AS hash FROM ours").to_arrow_reader(HASHED_ROWS):
+            hashes[done : done + len(batch)] = batch["hash"].to_numpy()
+            done += len(batch)
+        hashes.sort()
+        again = [hashes[at][1:][hashes[at][1:] == hashes[at][:-1]] for at in _overlapping(count)]
+        if not sum(map(len, again)):
+            return is_first
+        con.register("again", pa.table({"hash": np.unique(np.concatenate(again))}))
+        con.register("ours", numbered(staged, [key]))
+        con.execute(
+            f"CREATE TEMP TABLE alike AS SELECT {key}, place FROM ours o SEMI JOIN again a ON hash(o.{key}) = a.hash"
+        )
+        con.execute(
+            f"CREATE TEMP TABLE twice AS SELECT {key}, min(place) AS first FROM alike GROUP BY 1 HAVING count(*) > 1"
+        )
+        repeated = con.execute(f"SELECT {key} FROM twice LIMIT 1").fetchall()
+        if repeated and not repeats:
+            raise LakeError(f"{spec.name}: the key {repeated[0][0]} stands twice among the staged rows")
+        later = con.execute(
+            f"SELECT a.place FROM alike a JOIN twice t ON t.{key} = a.{key} WHERE a.place > t.first"
+        )
+        is_first[later.fetchnumpy()["place"]] = False
+    return is_first
+
+
+def _overlapping(count: int) -> Iterator[slice]:
+    """Yield parts of so many rows in order, each beginning with the last row of the one before."""
+    for start in range(0, count, HASHED_ROWS):
+        yield slice(max(0, start - 1), start + HASHED_ROWS)
+
+
 def _compared(
-    spec: TableSpec, staged: pds.Dataset, base: lance.LanceDataset, parts: int, *, repeats: bool, equal: bool
-) -> Compared:
+    spec: TableSpec,
+    staged: pds.Dataset,
+    base: lance.LanceDataset,
+    is_first: NDArray[np.bool_],
+    parts: int,
+    *,
+    equal: bool,
+) -> tuple[NDArray[np.bool_], NDArray[np.uint64]]:
+    """Return which staged rows the table lacks or has otherwise, and where the rows lie that it has otherwise."""
     count, key = staged.count_rows(), spec.key
     columns = [key, "row_digest"]
     is_wanted, replaced, done = np.zeros(count, bool), np.empty(count, np.uint64), 0
-    is_first, is_smaller = np.ones(count, bool), count < base.count_rows()  # the smaller side is held
+    is_smaller = count < base.count_rows()  # the smaller side is held
     with cursor() as con, as_written(con):
         for part in range(parts):
             ours, theirs = (
                 f"(SELECT * FROM {name} WHERE hash({key}) % {parts} = {part})" for name in ("ours", "theirs")
             )
-            con.register("ours", numbered(staged, columns))
-            con.execute(
-                f"CREATE OR REPLACE TEMP TABLE twice AS SELECT {key}, min(place) AS first FROM {ours} GROUP BY 1 "
-                "HAVING count(*) > 1"
-            )
-            repeated = con.execute(f"SELECT {key} FROM twice LIMIT 1").fetchall()
-            if repeated and not repeats:
-                raise LakeError(f"{spec.name}: the key {repeated[0][0]} stands twice among the staged rows")
-            if repeated:
-                con.register("ours", numbered(staged, columns))
-                later = con.execute(
-                    f"SELECT o.place FROM ours o JOIN twice t ON t.{key} = o.{key} WHERE o.place > t.first"
-                )
-                is_first[later.fetchnumpy()["place"]] = False
             con.register("ours", numbered(staged, columns))
             con.register("theirs", addressed(base, columns))
             both = f"{theirs} t RIGHT JOIN {ours} o" if is_smaller else f"{ours} o LEFT JOIN {theirs} t"
@@ -115,7 +154,7 @@ def _compared(
                 replaced[done : done + len(there)] = there.to_numpy(zero_copy_only=False)
                 done += len(there)
     replaced[:done].sort()  # so that a part of what is deleted touches few files
-    return Compared(is_wanted, replaced[:done], count - int(is_first.sum()))
+    return is_wanted, replaced[:done]
 
 
 def only(staged: pds.Dataset, spec: TableSpec, wanted: NDArray[np.bool_]) -> pa.RecordBatchReader:

@@ -106,6 +106,29 @@ def test_refuses_a_key_that_stands_twice(lake):
         writer.upsert(TEXTS, pds.dataset(twice))
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_of_rows_with_one_key_the_first_counts_where_keys_may_repeat(lake, monkeypatch, seed):
+    monkeypatch.setattr("storage.upserts.HASHED_ROWS", 7)  # equal hashes lie on both sides of a cut
+    draw = np.random.default_rng(seed)
+    wanted: dict[str, str] = {}
+    for round_ in range(3):
+        keys = [f"{n:03d}" for n in draw.choice(80, (1, 30, 90)[(seed + round_) % 3])]
+        given = [(key, f"{round_} {place // 3}") for place, key in enumerate(keys)]
+        table = pa.concat_tables([text_rows({key: text}) for key, text in given])
+        first: dict[str, str] = {}
+        for key, text in given:
+            first.setdefault(key, text)
+        with lake.writer() as writer:
+            found = writer.upsert(TEXTS, pds.dataset(table), repeats=True)
+            writer.commit(tag="latest", recipe_digest="d", run_id=str(round_))
+        assert found == UpsertCount(len(first.keys() - wanted.keys()), len(first.keys() & wanted.keys()), 0)
+        wanted |= first
+        assert texts_of(lake) == wanted
+        if len(first) < len(keys):
+            with lake.writer() as writer, pytest.raises(LakeError, match="stands twice"):
+                writer.upsert(TEXTS, pds.dataset(table))
+
+
 def test_an_upsert_spread_over_many_files_and_batches_ends_as_a_dictionary_does(lake, monkeypatch):
     monkeypatch.setattr("storage.upserts.COMPARED_ROWS", 300)  # the table comes in several batches too
     monkeypatch.setattr("storage.upserts.DELETED_ROWS", 100)  # and what is replaced goes in several parts
