@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, compress, pairwise
 
 import duckdb
@@ -11,15 +12,14 @@ import pyarrow as pa
 import pyarrow.dataset as pds
 from numpy.typing import NDArray
 
-from schemas.batch import empty_on_disk
 from schemas.errors import LakeError
 from schemas.tables import TableSpec
 from storage.database import as_written, cursor, lacks_memory, room, with_enough
 from storage.memory import give_back
+from storage.repeats import first_rows
 from storage.streams import numbered
 from storage.windows import addressed
 
-HASHED_ROWS = 1 << 16  # at once
 COMPARED_ROWS = 1 << 13  # that differ, at once
 MOST_PARTS = 64  # that keys are compared in: each reads all of them
 WRITTEN_ROWS = 1 << 11  # that are looked at at once: they may hold pixels or vectors
@@ -82,43 +82,13 @@ def compared(
 
 
 def _firsts(spec: TableSpec, staged: pds.Dataset, *, repeats: bool) -> NDArray[np.bool_]:
-    """Return which staged rows are the first of their key. (N,).
-
-    Keys are told apart by a hash of 64 bits each, in a file once they are many; only keys whose hash stands twice are compared.
-    """
-    key, count = spec.key, staged.count_rows()
-    is_first, hashes, done = np.ones(count, bool), empty_on_disk(count, np.uint64), 0
+    """Return which staged rows are the first of their key. (N,)."""
     with cursor() as con, as_written(con):
-        con.register("ours", numbered(staged, [key]))
-        for batch in con.sql(f"SELECT hash({key}) AS hash FROM ours").to_arrow_reader(HASHED_ROWS):
-            hashes[done : done + len(batch)] = batch["hash"].to_numpy()
-            done += len(batch)
-        hashes.sort()
-        again = [hashes[at][1:][hashes[at][1:] == hashes[at][:-1]] for at in _overlapping(count)]
-        if not sum(map(len, again)):
-            return is_first
-        con.register("again", pa.table({"hash": np.unique(np.concatenate(again))}))
-        con.register("ours", numbered(staged, [key]))
-        con.execute(
-            f"CREATE TEMP TABLE alike AS SELECT {key}, place FROM ours o SEMI JOIN again a ON hash(o.{key}) = a.hash"
-        )
-        con.execute(
-            f"CREATE TEMP TABLE twice AS SELECT {key}, min(place) AS first FROM alike GROUP BY 1 HAVING count(*) > 1"
-        )
-        repeated = con.execute(f"SELECT {key} FROM twice LIMIT 1").fetchall()
-        if repeated and not repeats:
-            raise LakeError(f"{spec.name}: the key {repeated[0][0]} stands twice among the staged rows")
-        later = con.execute(
-            f"SELECT a.place FROM alike a JOIN twice t ON t.{key} = a.{key} WHERE a.place > t.first"
-        )
-        is_first[later.fetchnumpy()["place"]] = False
+        read = partial(numbered, staged, [spec.key])
+        is_first, repeated = first_rows(con, read, spec.key, staged.count_rows())
+    if repeated is not None and not repeats:
+        raise LakeError(f"{spec.name}: the key {repeated} stands twice among the staged rows")
     return is_first
-
-
-def _overlapping(count: int) -> Iterator[slice]:
-    """Yield parts of so many rows in order, each beginning with the last row of the one before."""
-    for start in range(0, count, HASHED_ROWS):
-        yield slice(max(0, start - 1), start + HASHED_ROWS)
 
 
 def _compared(

@@ -21,6 +21,7 @@ from schemas.tables import TableSpec
 from storage import rows
 from storage.database import as_written, cursor, database, with_enough
 from storage.lake import Lake
+from storage.repeats import first_rows
 from storage.staging import Staging
 from storage.streams import Batches, batch_rows, held, numbered
 from storage.versions import Snapshot
@@ -197,6 +198,30 @@ class Workbench:
         if not re.fullmatch(_NAME, name):
             raise ValueError(f"{name!r} cannot name a table of a query")
         self._con.register(name, held(self.mapped(sql)))
+
+    def hold_firsts(self, name: str, sql: str, key: str) -> None:
+        """Keep a query's rows as `hold` does, of those with one key the first: rows with one key are all alike.
+
+        Args:
+            name: What to keep them as.
+            sql: The query.
+            key: One of its columns, never null.
+        """
+        rows_of = self.mapped(sql)
+
+        def read() -> pa.RecordBatchReader:
+            return numbered(pds.dataset(rows_of), [key])
+
+        with cursor() as con, as_written(con):
+            is_first, repeated = with_enough(lambda: first_rows(con, read, key, len(rows_of)))
+        if repeated is not None:
+            starts = np.cumsum([0, *map(len, rows_of.to_batches())])
+            firsts = (
+                batch.filter(pa.array(is_first[start : start + len(batch)]))
+                for batch, start in zip(rows_of.to_batches(), starts, strict=False)
+            )
+            rows_of = mapped(firsts, rows_of.schema)
+        self._con.register(name, held(rows_of))
 
     def drop(self, *names: str) -> None:
         """Let go of what was held."""

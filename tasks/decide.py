@@ -168,8 +168,8 @@ def _hold_scores(bench: Workbench, method: Named, subject: str) -> None:
     """Hold `scored`: a method's scores of what is there; staged ones stand for those of the snapshot with their id."""
     table, id_column = _NOW[subject]
     its = f"method = '{method.name}' AND params_digest = '{method_digest(method)}'"
-    bench.hold(
-        "staged_of_method", f"SELECT DISTINCT score_id, subject_id, value FROM staged_scores WHERE {its}"
+    bench.hold_firsts(
+        "staged_of_method", f"SELECT score_id, subject_id, value FROM staged_scores WHERE {its}", "score_id"
     )
     bench.hold(
         "of_method",

@@ -108,7 +108,7 @@ def test_refuses_a_key_that_stands_twice(lake):
 
 @pytest.mark.parametrize("seed", range(6))
 def test_of_rows_with_one_key_the_first_counts_where_keys_may_repeat(lake, monkeypatch, seed):
-    monkeypatch.setattr("storage.upserts.HASHED_ROWS", 7)  # equal hashes lie on both sides of a cut
+    monkeypatch.setattr("storage.repeats.HASHED_ROWS", 7)  # equal hashes lie on both sides of a cut
     draw = np.random.default_rng(seed)
     wanted: dict[str, str] = {}
     for round_ in range(3):

@@ -1,0 +1,63 @@
+"""Which rows repeat a key, of many: told by a hash of each, where grouping all keys would hold and spill them."""
+
+from collections.abc import Callable, Iterator
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from schemas.batch import empty_on_disk
+
+HASHED_ROWS = 1 << 16  # at once
+
+
+def first_rows(
+    con: duckdb.DuckDBPyConnection, read: Callable[[], pa.RecordBatchReader], key: str, count: int
+) -> tuple[NDArray[np.bool_], str | None]:
+    """Return which rows are the first of their key, (N,), and a key that stands twice, if one does.
+
+    Keys are told apart by 64 bits each, in a file once they are many; only those whose hash stands twice are compared.
+
+    Args:
+        con: A cursor; it gets temporary tables.
+        read: Reads the rows' keys, and their numbers as `place`; called once or twice.
+        key: Name of the column.
+        count: N.
+    """
+    is_first, hashes, done = np.ones(count, bool), empty_on_disk(count, np.uint64), 0
+    con.register("keyed", read())
+    for batch in con.sql(f"SELECT hash({key}) AS hash FROM keyed").to_arrow_reader(HASHED_ROWS):
+        hashes[done : done + len(batch)] = batch["hash"].to_numpy()
+        done += len(batch)
+    con.unregister("keyed")
+    hashes.sort()
+    again = [hashes[at][1:][hashes[at][1:] == hashes[at][:-1]] for at in _overlapping(count)]
+    del hashes
+    if not sum(map(len, again)):
+        return is_first, None
+    con.register("again", pa.table({"hash": np.unique(np.concatenate(again))}))
+    con.register("keyed", read())
+    con.execute(
+        f"CREATE OR REPLACE TEMP TABLE alike AS SELECT {key} AS key, place FROM keyed k "
+        f"SEMI JOIN again a ON hash(k.{key}) = a.hash"
+    )
+    con.unregister("keyed")
+    con.unregister("again")
+    con.execute(
+        "CREATE OR REPLACE TEMP TABLE twice AS SELECT key, min(place) AS first FROM alike GROUP BY 1 HAVING count(*) > 1"
+    )
+    repeated = con.execute("SELECT key FROM twice LIMIT 1").fetchall()
+    later = con.sql(
+        "SELECT a.place FROM alike a JOIN twice t ON t.key = a.key WHERE a.place > t.first"
+    ).to_arrow_reader(HASHED_ROWS)
+    for batch in later:
+        is_first[batch["place"].to_numpy()] = False
+    con.execute("DROP TABLE alike; DROP TABLE twice")
+    return is_first, str(repeated[0][0]) if repeated else None
+
+
+def _overlapping(count: int) -> Iterator[slice]:
+    """Yield parts of so many rows in order, each beginning with the last row of the one before."""
+    for start in range(0, count, HASHED_ROWS):
+        yield slice(max(0, start - 1), start + HASHED_ROWS)
