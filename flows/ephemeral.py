@@ -45,6 +45,7 @@ _SAYS_WHERE = (
     "PREFECT_SERVER_EPHEMERAL_ENABLED",
 )
 _LAST_WAIT_S = 5
+_BEGUN: list["subprocess.Popen[bytes]"] = []
 
 
 def ahead() -> None:
@@ -65,7 +66,13 @@ def ahead() -> None:
             pass_fds=(listening.fileno(),),
         )
         os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{listening.getsockname()[1]}/api"
+    _BEGUN.append(server)
     atexit.register(_end, server)
+
+
+def has_ended() -> bool:
+    """Whether the server that was begun ahead is no more, while the run goes on."""
+    return any(server.poll() is not None for server in _BEGUN)
 
 
 def _is_told() -> bool:

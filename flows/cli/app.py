@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from flows import ephemeral
 from flows.cli import (
     bench,
     captions,
@@ -99,6 +100,15 @@ def main() -> None:
         _let_go(error)
         sys.exit(3 if isinstance(error, LakeBusy) else 1)
     except Exception as error:
+        if ephemeral.has_ended():
+            where = os.environ.get("PREFECT_HOME", "~/.prefect")
+            print(
+                f"xmodal: ServiceError: the Prefect server of this run has ended; what it said stands above. Its database is in "
+                f"PREFECT_HOME ({where}): repair or remove it, or name a server that runs with PREFECT_API_URL",
+                file=sys.stderr,
+            )
+            _let_go(error)
+            sys.exit(1)
         if not _is_of_a_store(error):
             raise
         said = " ".join(str(error).split())[:400]

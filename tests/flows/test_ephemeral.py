@@ -75,6 +75,26 @@ def test_a_command_begins_its_server_before_it_imports_prefect_and_takes_it_alon
         ]
 
 
+def test_a_command_whose_server_cannot_start_says_so(tmp_path):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "prefect.db").write_text("no database")
+    write_picture(tmp_path / "pictures" / "one.png", 1)
+    command = [sys.executable, "-m", "flows.cli.app", "ingest", str(tmp_path / "pictures")]
+    run = subprocess.run(
+        [*command, "--lake", str(tmp_path / "lake")],
+        env=alone(tmp_path),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert run.returncode == 1
+    last = run.stderr.rstrip().splitlines()[-1]
+    assert last.startswith("xmodal: ServiceError: the Prefect server of this run has ended")
+    assert f"({tmp_path / 'home'})" in last
+    assert left_of(tmp_path, wait_s=0) == []
+
+
 BEGIN = """
 import os, sys
 from flows import ephemeral
