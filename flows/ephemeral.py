@@ -25,6 +25,7 @@ _GUARDS: dict[int, "subprocess.Popen[bytes]"] = {}
 # Serves what Prefect itself would start, on a socket that listens already, until the end of its input.
 _SERVER = """
 import os, signal, socket, sys, threading
+listening, told = map(int, sys.argv[1:])
 
 def end_with_the_run():
     while os.read(0, 4096):
@@ -34,8 +35,13 @@ def end_with_the_run():
 threading.Thread(target=end_with_the_run, daemon=True).start()
 import uvicorn
 
+class Server(uvicorn.Server):
+    async def startup(self, sockets=None):
+        await super().startup(sockets)
+        os.write(told, b"!")
+
 config = uvicorn.Config("prefect.server.api.server:create_app", factory=True, log_level="error", lifespan="on")
-uvicorn.Server(config).run(sockets=[socket.socket(fileno=int(sys.argv[1]))])
+Server(config).run(sockets=[socket.socket(fileno=listening)])
 """
 _AS_PREFECT_DOES = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
 _SAYS_WHERE = (
@@ -57,17 +63,20 @@ def ahead() -> None:
     """
     if "prefect" in sys.modules or _is_told():
         return
-    environment = os.environ | _AS_PREFECT_DOES
+    has_started, told = os.pipe()
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listening:
         server = subprocess.Popen(
-            [sys.executable, "-c", _SERVER, str(listening.fileno())],
-            env=environment,
+            [sys.executable, "-c", _SERVER, str(listening.fileno()), str(told)],
+            env=os.environ | _AS_PREFECT_DOES,
             stdin=subprocess.PIPE,
-            pass_fds=(listening.fileno(),),
+            pass_fds=(listening.fileno(), told),
+            start_new_session=True,  # an interrupt is for the run, which has then something to tell the server
         )
         os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{listening.getsockname()[1]}/api"
+    os.close(told)
+    os.set_blocking(has_started, False)
     _BEGUN.append(server)
-    atexit.register(_end, server)
+    atexit.register(_end, server, has_started)
 
 
 def has_ended() -> bool:
@@ -90,10 +99,15 @@ def _is_told() -> bool:
     return False
 
 
-def _end(server: "subprocess.Popen[bytes]") -> None:
+def _end(server: "subprocess.Popen[bytes]", has_started: int) -> None:
     """End it with the run: what tells Prefect of the run's end was told before, as this was registered first."""
     assert server.stdin is not None
     server.stdin.close()
+    try:
+        if not os.read(has_started, 1):
+            return  # it ended before
+    except BlockingIOError:
+        return  # nobody has asked it anything: it makes its database in peace, and ends then
     try:
         server.wait(_LAST_WAIT_S)
     except subprocess.TimeoutExpired:

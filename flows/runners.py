@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -74,13 +74,11 @@ class DaskWorkers:
             self._settings.workers == 0
             or (max(len(shards), more) <= FEW and self._client is None and not self._settings.gpus)
         )
-        if here:
-            for name in _ONE_THREAD:  # as on a worker: two thread pools at once stall each other
-                os.environ.setdefault(name, "1")
         results = map(function, shards) if here else self._spread(function, shards, gpu)
-        for done, result in enumerate(results, 1):
-            report(label, done, len(shards))
-            yield result
+        with _one_thread() if here else nullcontext():
+            for done, result in enumerate(results, 1):
+                report(label, done, len(shards))
+                yield result
 
     def begin(self, function: Callable[[], R], *, gpu: bool = False) -> None:
         """Have each worker that is up call a function while the driver goes on: what takes long to open is open when needed.
@@ -157,6 +155,18 @@ class DaskWorkers:
             address = self._settings.dask or _local_cluster(self._settings, self._stack)
             self._client = self._stack.enter_context(Client(address, set_as_default=False))
         return self._client
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Have what is imported meanwhile use one thread, as on a worker: two thread pools at once stall each other."""
+    unset = [name for name in _ONE_THREAD if name not in os.environ]
+    os.environ.update({name: _ONE_THREAD[name] for name in unset})
+    try:
+        yield
+    finally:
+        for name in unset:
+            os.environ.pop(name, None)
 
 
 @contextmanager

@@ -8,8 +8,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from schemas.batch import empty_on_disk
+from storage.database import lacks_memory
 
 HASHED_ROWS = 1 << 16  # at once
+MOST_PARTS = 64  # that keys whose hash stands twice are compared in: each reads all of them
 
 
 def first_rows(
@@ -17,7 +19,8 @@ def first_rows(
 ) -> tuple[NDArray[np.bool_], str | None]:
     """Return which rows are the first of their key, (N,), and a key that stands twice, if one does.
 
-    Keys are told apart by 64 bits each, in a file once they are many; only those whose hash stands twice are compared.
+    Keys are told apart by 64 bits each, in a file once they are many; only those whose hash stands twice are compared, in
+    parts where memory lacks.
 
     Args:
         con: A cursor; it gets temporary tables.
@@ -37,13 +40,33 @@ def first_rows(
     if not sum(map(len, again)):
         return is_first, None
     con.register("again", pa.table({"hash": np.unique(np.concatenate(again))}))
+    parts = 1
+    while True:
+        try:
+            found = [_later(con, read, key, f"{parts} = {part}", is_first) for part in range(parts)]
+            break
+        except (duckdb.Error, OSError) as error:  # what a reader of Arrow's says, is an OSError
+            if parts >= MOST_PARTS or not lacks_memory(error):
+                raise
+            parts *= 2
+    con.unregister("again")
+    return is_first, next((one for one in found if one is not None), None)
+
+
+def _later(
+    con: duckdb.DuckDBPyConnection,
+    read: Callable[[], pa.RecordBatchReader],
+    key: str,
+    part: str,
+    is_first: NDArray[np.bool_],
+) -> str | None:
+    """Mark the rows that are not the first of their key, of a part of the keys in `again`; return one that stands twice."""
     con.register("keyed", read())
     con.execute(
         f"CREATE OR REPLACE TEMP TABLE alike AS SELECT {key} AS key, place FROM keyed k "
-        f"SEMI JOIN again a ON hash(k.{key}) = a.hash"
+        f"SEMI JOIN again a ON hash(k.{key}) = a.hash WHERE hash(k.{key}) % {part}"
     )
     con.unregister("keyed")
-    con.unregister("again")
     con.execute(
         "CREATE OR REPLACE TEMP TABLE twice AS SELECT key, min(place) AS first FROM alike GROUP BY 1 HAVING count(*) > 1"
     )
@@ -54,7 +77,7 @@ def first_rows(
     for batch in later:
         is_first[batch["place"].to_numpy()] = False
     con.execute("DROP TABLE alike; DROP TABLE twice")
-    return is_first, str(repeated[0][0]) if repeated else None
+    return str(repeated[0][0]) if repeated else None
 
 
 def _overlapping(count: int) -> Iterator[slice]:

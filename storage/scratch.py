@@ -13,26 +13,24 @@ _HELD = ".held"  # in each folder: locked as long as the process that made it li
 
 
 @contextmanager
-def scratch(purpose: str, place: Path | None = None) -> Iterator[str]:
+def scratch(purpose: str) -> Iterator[str]:
     """Offer a temporary folder `xmodal-<purpose>-...` in the system's place for such, and remove it afterwards.
 
     Args:
         purpose: What it is for, in a word.
-        place: Another folder to make it in, as where a file will be moved to.
     """
     with ExitStack() as stack:
-        yield kept(purpose, stack, place)
+        yield kept(purpose, stack)
 
 
-def kept(purpose: str, until: ExitStack, place: Path | None = None) -> str:
+def kept(purpose: str, until: ExitStack) -> str:
     """Return a temporary folder that goes when the stack is closed, or after the process's death.
 
     Args:
         purpose: What it is for, in a word.
         until: What closes with it.
-        place: Where; the system's place for temporary files by default.
     """
-    place = place or Path(tempfile.gettempdir())
+    place = Path(tempfile.gettempdir())
     with _alone(place):
         _swept(place)
         folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{purpose}-", dir=place))

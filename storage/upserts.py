@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from schemas.errors import LakeError
 from schemas.tables import TableSpec
-from storage.database import as_written, cursor, lacks_memory, room, with_enough
+from storage.database import as_written, cursor, lacks_memory, room
 from storage.memory import give_back
 from storage.repeats import first_rows
 from storage.streams import numbered
@@ -67,7 +67,7 @@ def compared(
     Raises:
         LakeError: A key stands twice, and may not.
     """
-    is_first = with_enough(lambda: _firsts(spec, staged, repeats=repeats))
+    is_first = _firsts(spec, staged, repeats=repeats)
     repeated = len(is_first) - int(is_first.sum())
     if not base.count_rows():
         return Compared(is_first, np.empty(0, np.uint64), repeated)

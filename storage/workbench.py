@@ -213,7 +213,7 @@ class Workbench:
             return numbered(pds.dataset(rows_of), [key])
 
         with cursor() as con, as_written(con):
-            is_first, repeated = with_enough(lambda: first_rows(con, read, key, len(rows_of)))
+            is_first, repeated = first_rows(con, read, key, len(rows_of))
         if repeated is not None:
             starts = np.cumsum([0, *map(len, rows_of.to_batches())])
             firsts = (

@@ -100,11 +100,11 @@ def main() -> None:
         _let_go(error)
         sys.exit(3 if isinstance(error, LakeBusy) else 1)
     except Exception as error:
-        if ephemeral.has_ended():
+        if ephemeral.has_ended() and _is_of_prefect(error):
             where = os.environ.get("PREFECT_HOME", "~/.prefect")
             print(
-                f"xmodal: ServiceError: the Prefect server of this run has ended; what it said stands above. Its database is in "
-                f"PREFECT_HOME ({where}): repair or remove it, or name a server that runs with PREFECT_API_URL",
+                "xmodal: ServiceError: the Prefect server of this run has ended; what it said stands above. Run again; if it "
+                f"never starts, repair or remove its database, in PREFECT_HOME ({where}), or name a server with PREFECT_API_URL",
                 file=sys.stderr,
             )
             _let_go(error)
@@ -122,6 +122,15 @@ def _is_of_a_store(error: Exception) -> bool:
     return isinstance(error, ConnectionError) or (
         type(error).__module__.startswith("botocore") or "LanceError(IO): Generic S3 error" in str(error)
     )
+
+
+def _is_of_prefect(error: BaseException | None) -> bool:
+    """Whether Prefect's server was not reached."""
+    while error is not None:
+        if type(error).__module__.partition(".")[0] in ("httpx", "httpcore", "prefect"):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _let_go(error: BaseException | None) -> None:

@@ -60,20 +60,6 @@ def test_the_folder_of_a_killed_process_goes_with_the_next_and_that_of_a_living_
     killed.stdout.close()
 
 
-def test_a_folder_made_elsewhere_goes_with_the_next_one_made_there(place, tmp_path):
-    there = tmp_path / "cache"
-    there.mkdir()
-    code = (
-        "import os, signal; from pathlib import Path; from storage.scratch import scratch\n"
-        f"with scratch('selection', Path({str(there)!r})): os.kill(os.getpid(), signal.SIGKILL)\n"
-    )
-    killed = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=False)
-    assert killed.returncode == -signal.SIGKILL and len(ours(there)) == 1
-    with scratch("selection", there) as folder:
-        assert ours(there) == [Path(folder).parent.name]
-    assert ours(there) == []
-
-
 def test_a_link_is_not_followed(place, tmp_path_factory):
     outside = tmp_path_factory.mktemp("outside")
     (outside / ".held").write_text("")
