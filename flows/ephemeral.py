@@ -107,7 +107,7 @@ def _end(server: "subprocess.Popen[bytes]", has_started: int) -> None:
         if not os.read(has_started, 1):
             return  # it ended before
     except BlockingIOError:
-        return  # nobody has asked it anything: it makes its database in peace, and ends then
+        return  # it has answered nobody yet: it makes its database in peace, and ends then
     try:
         server.wait(_LAST_WAIT_S)
     except subprocess.TimeoutExpired:

@@ -24,7 +24,7 @@ def first_rows(
 
     Args:
         con: A cursor; it gets temporary tables.
-        read: Reads the rows' keys, and their numbers as `place`; called once or twice.
+        read: Reads the rows' keys, and their numbers as `place`; called once, and again for each part.
         key: Name of the column.
         count: N.
     """
