@@ -122,7 +122,7 @@ from flows.runners import workers
 from schemas.settings import Settings
 
 with workers(Settings(workers=2)) as pool:
-    print(list(pool.map(str, range(3), label="three")))
+    print(sorted(pool.map(str, range(3), label="three")))
 """
 
 

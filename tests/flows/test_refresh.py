@@ -70,25 +70,32 @@ def test_a_source_that_is_gone_is_an_error_and_not_an_empty_one(media_folder, re
 
 
 @flow
-def _held(uri: str, pauses_s: list[float]) -> float:
-    begun = time.monotonic()
-    waiting = hold.hold.with_options(retries=len(pauses_s), retry_delay_seconds=pauses_s)
+def _held(uri: str, pauses_s: list[float], is_busy=None) -> None:
+    waiting = hold.hold.with_options(
+        retries=len(pauses_s), retry_delay_seconds=pauses_s, retry_condition_fn=is_busy or hold.is_busy
+    )
     with ExitStack() as until:
         waiting(lakes.open(uri), until)
-        return time.monotonic() - begun
 
 
 def test_a_busy_lake_is_waited_for(lake_dir):
-    free = threading.Event()
+    taken, found_busy = threading.Event(), threading.Event()
 
     def occupy() -> None:
         with lakes.open(lake_dir).writer():
-            free.wait(30)
+            taken.set()
+            found_busy.wait(120)
+
+    def is_busy(*asked) -> bool:
+        if busy := hold.is_busy(*asked):
+            found_busy.set()
+        return busy
 
     other = threading.Thread(target=occupy)
     other.start()
-    threading.Timer(1.0, free.set).start()
-    assert _held(lake_dir, [0.3] * 20) > 0.5
+    assert taken.wait(120)
+    _held(lake_dir, [0.3] * 20, is_busy)
+    assert found_busy.is_set()
     other.join()
 
 
