@@ -49,6 +49,7 @@ from storage.windows import in_windows
 
 if TYPE_CHECKING:
     from storage.sql import Result
+    from storage.upserts import Known
 
 T = TypeVar("T")
 
@@ -427,6 +428,7 @@ class Writer:
         metadata: Mapping[str, str] | None = None,
         repeats: bool = False,
         stamps: bool = False,
+        known: "Known | None" = None,
     ) -> UpsertCount:
         """Add new rows and replace changed ones; equal rows are left alone, and no version is made for them.
 
@@ -440,12 +442,20 @@ class Writer:
             repeats: Whether a key may stand twice after all; its first row counts.
             stamps: Whether rows that are equal but for columns outside their digest are replaced too. The next snapshot then
                 names them, though its content may be that of the one before.
+            known: What is known of staged rows beside the newest snapshot; not used once this writer has written to the table.
 
         Raises:
             LakeError: A key stands twice in `staged`, and may not.
             Overtaken: Another writer wrote to the table.
         """
-        counted = self._upserted(spec, staged, metadata, repeats=repeats, stamps=stamps)
+        counted = self._upserted(
+            spec,
+            staged,
+            metadata,
+            repeats=repeats,
+            stamps=stamps,
+            known=None if spec.name in self._touched else known,
+        )
         if counted.added + counted.replaced > MANY_ROWS:
             give_back()  # Lance's buffers of pages, more than a hundred MB
         return counted
@@ -458,13 +468,14 @@ class Writer:
         *,
         repeats: bool,
         stamps: bool,
+        known: "Known | None",
     ) -> UpsertCount:
         count = staged.count_rows()
         if self._wanted(spec.name) is not None and not count:
             return UpsertCount()
         self._check()
         dataset = self._base(spec, metadata)
-        found = compared(spec, staged, dataset, repeats=repeats, equal=stamps)
+        found = compared(spec, staged, dataset, repeats=repeats, equal=stamps, known=known)
         uri, options = self.lake._table_uri(spec.name), self.lake._options
         if found.is_wanted.any():
             before = dataset.version

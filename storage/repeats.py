@@ -1,6 +1,6 @@
 """Which rows repeat a key, of many: told by a hash of each, where grouping all keys would hold and spill them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import duckdb
 import numpy as np
@@ -28,18 +28,13 @@ def first_rows(
         key: Name of the column.
         count: N.
     """
-    is_first, hashes, done = np.ones(count, bool), empty_on_disk(count, np.uint64), 0
+    is_first = np.ones(count, bool)
     con.register("keyed", read())
-    for batch in con.sql(f"SELECT hash({key}) AS hash FROM keyed").to_arrow_reader(HASHED_ROWS):
-        hashes[done : done + len(batch)] = batch["hash"].to_numpy()
-        done += len(batch)
+    again = twice(con.sql(f"SELECT hash({key}) AS hash FROM keyed").to_arrow_reader(HASHED_ROWS), count)
     con.unregister("keyed")
-    hashes.sort()
-    again = [hashes[at][1:][hashes[at][1:] == hashes[at][:-1]] for at in _overlapping(count)]
-    del hashes
-    if not sum(map(len, again)):
+    if not len(again):
         return is_first, None
-    con.register("again", pa.table({"hash": np.unique(np.concatenate(again))}))
+    con.register("again", pa.table({"hash": again}))
     parts = 1
     while True:
         try:
@@ -51,6 +46,22 @@ def first_rows(
             parts *= 2
     con.unregister("again")
     return is_first, next((one for one in found if one is not None), None)
+
+
+def twice(hashes_of: Iterable[pa.RecordBatch], count: int) -> NDArray[np.uint64]:
+    """Return the hashes that stand more than once, each once.
+
+    Args:
+        hashes_of: Batches with a column `hash`, uint64.
+        count: Of their rows.
+    """
+    hashes, done = empty_on_disk(count, np.uint64), 0
+    for batch in hashes_of:
+        hashes[done : done + len(batch)] = batch["hash"].to_numpy()
+        done += len(batch)
+    hashes.sort()
+    again = [hashes[at][1:][hashes[at][1:] == hashes[at][:-1]] for at in _overlapping(count)]
+    return np.unique(np.concatenate([np.empty(0, np.uint64), *again]))
 
 
 def _later(

@@ -10,6 +10,7 @@ import pyarrow.dataset as pds
 
 BATCH_BYTES = 2 << 20  # of a batch: of more, the memory is new to the processor every time
 BATCH_ROWS = 1 << 15
+PLACE = pa.field("place", pa.int64())
 FILTERED_ROWS = 8192  # that a filter is put to at once
 
 
@@ -117,7 +118,7 @@ def held(rows: pa.Table) -> Batches:
 
 def numbered(rows: pds.Dataset, columns: Sequence[str]) -> pa.RecordBatchReader:
     """Stream columns of rows with their numbers, as `place`."""
-    schema = pa.schema([("place", pa.int64()), *(rows.schema.field(name) for name in columns)])
+    schema = pa.schema([PLACE, *(rows.schema.field(name) for name in columns)])
 
     def batches() -> Iterator[pa.RecordBatch]:
         start = 0

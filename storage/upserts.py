@@ -47,6 +47,19 @@ class Compared:
     repeated: int
 
 
+@dataclass(frozen=True)
+class Known:
+    """What is known, without a comparison, of the last of the staged rows: the table lacks them, or has them otherwise.
+
+    Args:
+        rows: How many these are.
+        replaced: (R,) Addresses of the rows it has otherwise, ascending.
+    """
+
+    rows: int
+    replaced: NDArray[np.uint64]
+
+
 def compared(
     spec: TableSpec,
     staged: pds.Dataset,
@@ -54,6 +67,7 @@ def compared(
     *,
     repeats: bool = False,
     equal: bool = False,
+    known: Known | None = None,
 ) -> Compared:
     """Compare keys and digests within the `database` around, which spills; what it cannot hold even so, in parts.
 
@@ -63,6 +77,7 @@ def compared(
         base: A version of the table.
         repeats: Whether a key may stand twice in `staged`; its first row counts.
         equal: Whether rows with the same digest count as different too.
+        known: What needs no comparison.
 
     Raises:
         LakeError: A key stands twice, and may not.
@@ -71,10 +86,17 @@ def compared(
     repeated = len(is_first) - int(is_first.sum())
     if not base.count_rows():
         return Compared(is_first, np.empty(0, np.uint64), repeated)
-    with room(staged.count_rows()) as parts:
+    asked = staged.count_rows() - (known.rows if known else 0)
+    if known and not asked:
+        return Compared(is_first, known.replaced, repeated)
+    with room(asked) as parts:
         while True:
             try:
-                return Compared(*_compared(spec, staged, base, is_first, parts, equal=equal), repeated)
+                found, replaced = _compared(spec, staged, base, is_first, asked, parts, equal=equal)
+                if known:
+                    found[asked:] = is_first[asked:]
+                    replaced = np.sort(np.concatenate([replaced, known.replaced]))
+                return Compared(found, replaced, repeated)
             except (duckdb.Error, OSError) as error:
                 if parts >= MOST_PARTS or not lacks_memory(error):
                     raise
@@ -96,20 +118,21 @@ def _compared(
     staged: pds.Dataset,
     base: lance.LanceDataset,
     is_first: NDArray[np.bool_],
+    asked: int,
     parts: int,
     *,
     equal: bool,
 ) -> tuple[NDArray[np.bool_], NDArray[np.uint64]]:
-    """Return which staged rows the table lacks or has otherwise, and where the rows lie that it has otherwise."""
-    count, key = staged.count_rows(), spec.key
+    """Return which of the first `asked` staged rows the table lacks or has otherwise, and where the rows lie that it has so."""
+    key = spec.key
     columns = [key, "row_digest"]
-    is_wanted, replaced, done = np.zeros(count, bool), np.empty(count, np.uint64), 0
-    is_smaller = count < base.count_rows()  # the smaller side is held
+    is_wanted, replaced, done = np.zeros(staged.count_rows(), bool), np.empty(asked, np.uint64), 0
+    is_smaller = asked < base.count_rows()  # the smaller side is held
     with cursor() as con, as_written(con):
         for part in range(parts):
-            ours, theirs = (
-                f"(SELECT * FROM {name} WHERE hash({key}) % {parts} = {part})" for name in ("ours", "theirs")
-            )
+            of_part = f"hash({key}) % {parts} = {part}"
+            ours = f"(SELECT * FROM ours WHERE place < {asked} AND {of_part})"
+            theirs = f"(SELECT * FROM theirs WHERE {of_part})"
             con.register("ours", numbered(staged, columns))
             con.register("theirs", addressed(base, columns))
             both = f"{theirs} t RIGHT JOIN {ours} o" if is_smaller else f"{ours} o LEFT JOIN {theirs} t"

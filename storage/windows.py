@@ -20,6 +20,7 @@ from storage.streams import Stream, batch_rows, in_words, passing, width
 ROWS = 1 << 14  # of a window: with fewer, planning the next one begins to count
 BYTES = 16 << 20  # of one, about: rows with pixels or vectors are fewer
 FAR = 4  # times as much where each window is asked for over a network
+ADDRESS = pa.field("_rowaddr", pa.uint64())
 WIDE = 1024  # bytes of a value: not read of a window in which no row passes
 
 
@@ -30,14 +31,22 @@ class Windowed(pds.Dataset):
         rows: The table.
         columns: What is shown of it; by default every column.
         size: Rows of a window; by default by how wide they are.
+        addresses: Whether `_rowaddr`, where each row lies, is shown as well.
     """
 
     def __init__(
-        self, rows: lance.LanceDataset, columns: Sequence[str] | None = None, size: int | None = None
+        self,
+        rows: lance.LanceDataset,
+        columns: Sequence[str] | None = None,
+        size: int | None = None,
+        *,
+        addresses: bool = False,
     ) -> None:
         self._rows, self._size = rows, size
         stored = rows.schema
         self._schema = stored if columns is None else pa.schema([stored.field(name) for name in columns])
+        if addresses:
+            self._schema = self._schema.append(ADDRESS)
 
     @property
     def schema(self) -> pa.Schema:
@@ -52,7 +61,12 @@ class Windowed(pds.Dataset):
         )
 
     def _read(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        return in_windows(self._rows, names, size=self._size)
+        if ADDRESS.name not in names:
+            yield from in_windows(self._rows, names, size=self._size)
+            return
+        stored = [name for name in names if name != ADDRESS.name]
+        for batch in in_windows(self._rows, stored, size=self._size, addresses=True):
+            yield batch.select(list(names))
 
     def _asked(self, names: Sequence[str]) -> pa.Schema:
         return pa.schema([self._schema.field(name) for name in names])
@@ -60,6 +74,10 @@ class Windowed(pds.Dataset):
     def _filtered(self, names: list[str], wanted: Any) -> Iterator[pa.RecordBatch]:
         of_filter = self._of_filter(wanted)
         read = self._asked(list(dict.fromkeys([*names, *of_filter])))
+        if ADDRESS.name in read.names:
+            for batch in self._read(read.names):
+                yield from passing([batch], read, names, wanted)
+            return
         is_wide = any(
             width(one.type) >= WIDE for one in self._asked([name for name in names if name not in of_filter])
         )
@@ -120,7 +138,7 @@ def in_windows(
 
 def addressed(rows: lance.LanceDataset, columns: Sequence[str]) -> pa.RecordBatchReader:
     """Return columns of every row with its address, `_rowaddr`, to be read once, window after window."""
-    schema = pa.schema([*(rows.schema.field(name) for name in columns), pa.field("_rowaddr", pa.uint64())])
+    schema = pa.schema([*(rows.schema.field(name) for name in columns), ADDRESS])
     return pa.RecordBatchReader.from_batches(schema, in_windows(rows, columns, addresses=True))
 
 

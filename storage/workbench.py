@@ -21,11 +21,11 @@ from schemas.tables import TableSpec
 from storage import rows
 from storage.database import as_written, cursor, database, with_enough
 from storage.lake import Lake
-from storage.repeats import first_rows
+from storage.repeats import HASHED_ROWS, first_rows, twice
 from storage.staging import Staging
-from storage.streams import Batches, batch_rows, held, numbered
+from storage.streams import PLACE, Batches, batch_rows, held, numbered
 from storage.versions import Snapshot
-from storage.windows import Windowed, addressed, in_windows
+from storage.windows import ADDRESS, Windowed, addressed, in_windows
 
 BATCH_ROWS = 512  # of rows that may hold pixels or vectors
 KEY_ROWS = 4096  # of rows that hold neither
@@ -69,10 +69,26 @@ class Workbench:
         for spec in specs:
             self.offer(f"base_{spec.name}", partial(_of_snapshot, self.lake, self.base, spec))
 
+    def add_addressed(self, *specs: TableSpec) -> None:
+        """Offer `addressed_<table>`: tables as `add_base` does, with `_rowaddr`, where each row lies."""
+        for spec in specs:
+            self.offer(
+                f"addressed_{spec.name}", partial(_of_snapshot, self.lake, self.base, spec, addresses=True)
+            )
+
     def add_staged(self, name: str, paths: Sequence[str], schema: pa.Schema) -> None:
         """Offer staged files as one table."""
         self._staged[name] = (paths, schema)
         self.offer(name, partial(self.staging.dataset, paths, schema))
+
+    def add_placed(self, name: str, *columns: str) -> None:
+        """Offer `placed_<name>`: columns of staged files, as they were added, with each row's number, `place`."""
+        paths, schema = self._staged[name]
+        placed = pa.schema([PLACE, *(schema.field(column) for column in columns)])
+        self.offer(
+            f"placed_{name}",
+            lambda: Batches(placed, lambda: numbered(self.staging.dataset(paths, schema), columns)),
+        )
 
     def offer(self, name: str, rows_of: Callable[[], pds.Dataset | pa.Table]) -> None:
         """Offer rows under a name of lower-case letters, digits and underscores."""
@@ -156,8 +172,8 @@ class Workbench:
         Args:
             spec: The table.
             columns: Columns to read.
-            sql: Query over `addressed`, the key and address of every row of the snapshot: `_rowaddr`, once or several times,
-                and columns to set beside those that are read.
+            sql: Query that gives addresses as `_rowaddr`, each once or several times, and columns to set beside those that are
+                read; it may name `addressed`, the key and address of every row of the snapshot.
             beside: Further columns of `addressed`.
             size: Rows of a table; the last one has fewer.
         """
@@ -175,7 +191,8 @@ class Workbench:
         Args:
             name: What the files were added as.
             columns: Columns to read.
-            sql: Query over `numbered`, every row's number: `place`, once or several times, and columns to set beside.
+            sql: Query that gives rows' numbers as `place`, each once or several times, and columns to set beside; it may name
+                `numbered`, the number of every row.
             beside: Columns of `numbered`.
             size: Rows of a table; the last one has fewer.
         """
@@ -222,6 +239,21 @@ class Workbench:
             )
             rows_of = mapped(firsts, rows_of.schema)
         self._con.register(name, held(rows_of))
+
+    def hold_repeated(self, name: str, sql: str, *key: str) -> None:
+        """Keep a query's rows as `hold` does, of those whose key stands there more than once; a few others may be among them.
+
+        Args:
+            name: What to keep them as.
+            sql: The query; it is run three times.
+            key: Of its columns.
+        """
+        hashed = f"SELECT hash({', '.join(key)}) AS hash FROM ({sql})"
+        ((count,),) = self.rows(f"SELECT count(*) FROM ({sql})")
+        again = with_enough(lambda: twice(self.batches(hashed, size=HASHED_ROWS), count))
+        self._con.register("again", pa.table({"hash": again}))
+        self.hold(name, f"SELECT r.* FROM ({sql}) r SEMI JOIN again a ON a.hash = hash({', '.join(key)})")
+        self.drop("again")
 
     def drop(self, *names: str) -> None:
         """Let go of what was held."""
@@ -304,13 +336,15 @@ def workbench(lake: Lake, base: Snapshot | None, staging: Staging) -> Iterator[W
         yield Workbench(lake, base, staging, con)
 
 
-def _of_snapshot(lake: Lake, base: Snapshot | None, spec: TableSpec) -> pds.Dataset:
+def _of_snapshot(
+    lake: Lake, base: Snapshot | None, spec: TableSpec, *, addresses: bool = False
+) -> pds.Dataset:
     if base is None or spec.name not in base.versions:
-        return pds.dataset(spec.stored.empty_table())
+        return pds.dataset((spec.stored.append(ADDRESS) if addresses else spec.stored).empty_table())
     dataset = lake.dataset(spec.name, base, scanned=True)
     if not (lacking := [one for one in spec.stored if one.name not in dataset.schema.names]):
-        return Windowed(dataset)
-    table = dataset.to_table()  # of an earlier version of us, before these columns
+        return Windowed(dataset, addresses=addresses)
+    table = dataset.to_table(with_row_address=addresses)  # of an earlier version of us, before these columns
     for one in lacking:
         table = table.append_column(one, pa.nulls(len(table), one.type))
     return pds.dataset(table)

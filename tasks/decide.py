@@ -171,17 +171,24 @@ def _hold_scores(bench: Workbench, method: Named, subject: str) -> None:
     bench.hold_firsts(
         "staged_of_method", f"SELECT score_id, subject_id, value FROM staged_scores WHERE {its}", "score_id"
     )
-    bench.hold(
-        "of_method",
-        "SELECT subject_id, value FROM staged_of_method UNION ALL SELECT subject_id, value FROM base_scores b "
-        f"ANTI JOIN (SELECT score_id FROM staged_of_method) s USING (score_id) WHERE {its}",
+    # Whatever was scored is in the state, and mostly there: what is held are those that are not.
+    there = (
+        f"ANTI JOIN (SELECT {id_column} AS subject_id FROM {table} WHERE NOT present) n USING (subject_id)"
     )
-    bench.hold(
-        "scored",
-        f"SELECT s.subject_id, s.value FROM of_method s JOIN (SELECT {id_column} AS id FROM {table} WHERE present) n "
-        "ON n.id = s.subject_id",
-    )
-    bench.drop("of_method", "staged_of_method")
+    with bench.as_written():
+        bench.hold("scored", f"SELECT subject_id, value FROM staged_of_method {there}")
+        ((found, present),) = bench.rows(
+            f"SELECT (SELECT count(*) FROM scored), (SELECT count(*) FROM {table} WHERE present)"
+        )
+        if found < present:  # else nothing of the snapshot counts
+            bench.hold(
+                "scored_before",
+                f"SELECT subject_id, value FROM base_scores b ANTI JOIN staged_of_method s USING (score_id) WHERE {its}",
+            )
+            bench.hold("scored_before", f"SELECT * FROM scored_before {there}")
+            bench.hold("scored", "SELECT * FROM scored UNION ALL SELECT * FROM scored_before")
+            bench.drop("scored_before")
+    bench.drop("staged_of_method")
 
 
 _NOW = {
@@ -300,8 +307,7 @@ def carry(job: Job, merged: Merged) -> Decided:
     with job.ledger.step("carry decisions"), merged_bench(run, merged) as bench:
         kept = {
             subject: bench.stage(
-                f"SELECT n.{id_column} AS id, b.kept, b.dropped_by FROM {now} n "
-                f"LEFT JOIN (SELECT {id_column}, kept, dropped_by FROM base_{now.removeprefix('now_')}) b USING ({id_column})",
+                f"SELECT {id_column} AS id, was_kept AS kept, was_dropped_by AS dropped_by FROM {now}",
                 "decided",
                 f"kept-{subject}.arrow",
                 schema=KEPT,

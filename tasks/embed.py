@@ -36,7 +36,7 @@ SELECT k.id AS item_id FROM kept_{side} k ANTI JOIN (SELECT item_id FROM vectors
 WHERE k.kept
 """
 _MEDIA_WANTED = """
-SELECT l.item_id FROM lacking l JOIN now_media n ON n.media_id = l.item_id
+SELECT media_id AS item_id, address, is_fresh FROM now_media n SEMI JOIN lacking l ON l.item_id = n.media_id
 WHERE n.phash IS NOT NULL AND list_contains({modalities}, n.modality)
 """
 _BORNE = """
@@ -145,10 +145,7 @@ def _staged_media(run: Run, bench: Workbench, modalities: frozenset[str]) -> Ite
     bench.hold("wanted", wanted)
     columns = ["media_id", "modality", "thumbnail"]
     fresh = "SELECT place FROM numbered m SEMI JOIN fresh_media f USING (source_id) SEMI JOIN wanted t ON t.item_id = m.media_id"
-    known = (
-        "SELECT _rowaddr FROM addressed b ANTI JOIN fresh_media f USING (media_id) "
-        "SEMI JOIN wanted t ON t.item_id = b.media_id"
-    )
+    known = "SELECT address AS _rowaddr FROM wanted WHERE NOT is_fresh"
     rows_of = chain(
         bench.chosen_of_staged("staged_media", columns, fresh, ["source_id", "media_id"], size=_size(run)),
         bench.chosen(MEDIA, columns, known, size=_size(run)),

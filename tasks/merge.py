@@ -2,7 +2,11 @@
 
 Exact duplicates are merged by their digest: one medium, all its texts and places. Near-duplicates are only
 recorded here; what becomes of them is a rule of the recipe. Every result is narrow (no pixels, no vectors), so
-its size is that of the keys.
+its size is that of the keys. Beside what a thing is now stands what the snapshot says of it, and where: whoever decides
+and publishes needs no join with the snapshot's tables to see what differs.
+
+Whether a thing of the snapshot is still there, and where, is looked into for those that a changed or removed source had or
+has: of the others it stands in the snapshot.
 """
 
 from collections.abc import Iterable, Iterator
@@ -22,21 +26,35 @@ from tasks.ingest import Planned
 from tasks.run import Job, Run
 from tasks.shards.inspect import STAGED
 
+ADDRESS = pa.field("address", pa.uint64())  # where the snapshot has the row; null: it is new
+WAS = [
+    pa.field("was_present", pa.bool_()),
+    pa.field("was_kept", pa.bool_()),
+    pa.field("was_dropped_by", pa.string()),
+]
 NOW_SOURCES = pa.schema(
     [
         SOURCES.schema.field(n)
         for n in ("source_id", "source", "locator", "fingerprint", "media_id", "text_ids", "status")
     ]
-    + [pa.field("quarantine_reason", pa.string()), pa.field("present", pa.bool_())]
+    + [pa.field("quarantine_reason", pa.string()), pa.field("present", pa.bool_()), ADDRESS]
+    + [pa.field("is_reread", pa.bool_())]  # something was found that the snapshot has otherwise, or not
+    + [pa.field("was_outcome", pa.string()), pa.field("was_reason", pa.string()), WAS[0]]
 )
 NOW_MEDIA = pa.schema(
     [
         MEDIA.schema.field(n)
         for n in ("media_id", "modality", "width_px", "height_px", "phash", "locators", "present")
     ]
+    + [ADDRESS, pa.field("is_fresh", pa.bool_())]  # read in this run
+    + [pa.field("is_moved", pa.bool_())]  # found at other places than the snapshot says
+    + [pa.field("was_near", pa.string()), *WAS]  # its cluster in the snapshot; null: itself
 )
-NOW_TEXTS = pa.schema([TEXTS.schema.field(n) for n in ("text_id", "text", "present")])
-NOW_PAIRS = pa.schema([PAIRS.schema.field(n) for n in ("pair_id", "media_id", "text_id", "role", "present")])
+NOW_TEXTS = pa.schema([*(TEXTS.schema.field(n) for n in ("text_id", "text", "present")), ADDRESS, *WAS])
+NOW_PAIRS = pa.schema(
+    [PAIRS.schema.field(n) for n in ("pair_id", "media_id", "text_id", "role", "present")]
+    + [ADDRESS, pa.field("was_role", pa.string()), *WAS]
+)
 FRESH_MEDIA = pa.schema([pa.field("media_id", pa.string()), pa.field("source_id", pa.string())])
 FOUND = pa.schema([NOW_MEDIA.field("media_id"), NOW_MEDIA.field("locators")])
 CLUSTERS = pa.schema([pa.field("media_id", pa.string()), pa.field("cluster_id", pa.string())])
@@ -49,72 +67,120 @@ NOW = {
     "clusters": CLUSTERS,
 }
 
+WAS_SAID = "{b}.present AS was_present, {b}.kept AS was_kept, {b}.dropped_by AS was_dropped_by"
+_OLD = WAS_SAID.format(b="b")
+_TOLD = WAS_SAID.format(b="t")
+WAS_NEAR = "CASE WHEN {b}.cluster_id <> {b}.media_id THEN {b}.cluster_id END AS was_near"
+
+# What the snapshot says of what was read in this run.
+_TOLD_SOURCES = """
+SELECT _rowaddr, source_id, fingerprint, media_id, text_ids, status, outcome, reason, present FROM addressed_sources
+SEMI JOIN staged_sources USING (source_id)
+"""
 _NOW_SOURCES = """
-SELECT source_id, source, locator, fingerprint, media_id, text_ids, status, reason AS quarantine_reason, true AS present
-FROM staged_sources
+SELECT s.source_id, s.source, s.locator, s.fingerprint, s.media_id, s.text_ids, s.status, s.reason AS quarantine_reason,
+       true AS present, t._rowaddr AS address, (s.fingerprint, s.media_id, s.text_ids, s.status)
+         IS DISTINCT FROM (t.fingerprint, t.media_id, t.text_ids, t.status) AS is_reread,
+       t.outcome AS was_outcome, t.reason AS was_reason, t.present AS was_present
+FROM staged_sources s LEFT JOIN told_sources t USING (source_id)
 UNION ALL
 SELECT b.source_id, b.source, b.locator, b.fingerprint, b.media_id, b.text_ids, b.status,
-       CASE WHEN b.status = 'quarantined' THEN b.reason END, b.present AND r.source_id IS NULL
-FROM base_sources b ANTI JOIN staged_sources s USING (source_id) LEFT JOIN removed r USING (source_id)
+       CASE WHEN b.status = 'quarantined' THEN b.reason END, b.present AND r.source_id IS NULL, b._rowaddr, false,
+       b.outcome, b.reason, b.present
+FROM addressed_sources b ANTI JOIN staged_sources s USING (source_id) LEFT JOIN removed r USING (source_id)
 """
 # the row that speaks for a medium found several times in this run: the first place in order
 _FRESH_MEDIA = """
 SELECT m.media_id, arg_min(m.source_id, s.source || chr(0) || s.locator) AS source_id
 FROM (SELECT media_id, source_id FROM staged_media) m JOIN staged_sources s USING (source_id) GROUP BY 1
 """
+# What the sources that were read or are gone had in the snapshot, and what they have: only of that may the state be another.
+_TOUCHED = {
+    "touched_sources": "SELECT source_id FROM staged_sources UNION ALL SELECT source_id FROM removed",
+    "before": "SELECT media_id, text_ids FROM base_sources SEMI JOIN touched_sources USING (source_id)",
+    "touched_media": "SELECT media_id FROM before WHERE media_id IS NOT NULL UNION ALL "
+    "SELECT media_id FROM staged_sources WHERE media_id IS NOT NULL",
+}
 _FOUND_MEDIA = """
-SELECT media_id, source || '/' || locator AS locator FROM now_sources WHERE present AND media_id IS NOT NULL
+SELECT media_id, source || '/' || locator AS locator FROM now_sources {touched} WHERE present AND media_id IS NOT NULL
 """
 _NOW_MEDIA = """
-WITH facts AS (
-  SELECT m.media_id, m.modality, m.width_px, m.height_px, m.phash, NULL::VARCHAR[] AS locators
-  FROM (SELECT source_id, media_id, modality, width_px, height_px, phash FROM staged_media) m
-  SEMI JOIN fresh_media f USING (source_id)
-  UNION ALL
-  SELECT media_id, modality, width_px, height_px, phash, locators FROM base_media ANTI JOIN fresh_media USING (media_id)
-)
-SELECT a.media_id, modality, width_px, height_px, phash, coalesce(f.locators, a.locators, []) AS locators,
-       f.media_id IS NOT NULL AS present
-FROM facts a LEFT JOIN found_media f USING (media_id)
-"""
-_KNOWN_TEXTS = """
-SELECT DISTINCT text_id, text FROM staged_texts
+SELECT * FROM read_media
 UNION ALL
-SELECT text_id, text FROM base_texts ANTI JOIN (SELECT DISTINCT text_id FROM staged_texts) USING (text_id)
-"""
+SELECT b.media_id, b.modality, b.width_px, b.height_px, b.phash, coalesce(o.locators, b.locators, []),
+       o.locators IS NOT NULL OR b.present AND o.media_id IS NULL, b._rowaddr, false,
+       o.locators IS NOT NULL AND o.locators IS DISTINCT FROM b.locators, {near}, {was}
+FROM addressed_media b LEFT JOIN otherwise o USING (media_id) WHERE NOT coalesce(o.is_fresh, false)
+""".format(near=WAS_NEAR.format(b="b"), was=_OLD)
 _NOW_TEXTS = f"""
-SELECT k.text_id, k.text, g.text_id IS NULL AS present FROM ({_KNOWN_TEXTS}) k LEFT JOIN gone_texts g USING (text_id)
-"""
-_KNOWN_PAIRS = """
-SELECT pair_id, media_id, text_id, min(role) AS role FROM staged_texts WHERE pair_id IS NOT NULL GROUP BY 1, 2, 3
+SELECT k.text_id, k.text, true AS present, t._rowaddr AS address, {_TOLD}
+FROM (SELECT DISTINCT text_id, text FROM staged_texts) k LEFT JOIN told_texts t USING (text_id)
 UNION ALL
-SELECT pair_id, media_id, text_id, role FROM base_pairs
-ANTI JOIN (SELECT DISTINCT pair_id FROM staged_texts) USING (pair_id)
+SELECT b.text_id, b.text, b.present AND g.text_id IS NULL, b._rowaddr, {_OLD}
+FROM addressed_texts b ANTI JOIN staged_texts s USING (text_id) LEFT JOIN gone_texts g USING (text_id)
 """
 _NOW_PAIRS = f"""
-SELECT k.*, g.pair_id IS NULL AS present FROM ({_KNOWN_PAIRS}) k LEFT JOIN gone_pairs g USING (pair_id)
+SELECT k.*, true AS present, t._rowaddr AS address, t.role AS was_role, {_TOLD}
+FROM (SELECT pair_id, media_id, text_id, min(role) AS role FROM staged_texts WHERE pair_id IS NOT NULL GROUP BY 1, 2, 3) k
+LEFT JOIN told_pairs t USING (pair_id)
+UNION ALL
+SELECT b.pair_id, b.media_id, b.text_id, b.role, b.present AND g.pair_id IS NULL OR k.pair_id IS NOT NULL, b._rowaddr,
+       b.role, {_OLD}
+FROM addressed_pairs b ANTI JOIN staged_texts s USING (pair_id) LEFT JOIN gone_pairs g USING (pair_id)
+LEFT JOIN back_pairs k USING (pair_id)
 """
-# One join a statement, each result held or staged: what several joins of one statement hold, they cannot all spill. What is
-# gone is mostly little: so rows with texts pass by it.
+# One join a statement, each result held or staged: what several joins of one statement hold, they cannot all spill. What was
+# read or is gone is mostly little: so rows with texts pass by it.
+_TOLD_MEDIA = """
+SELECT _rowaddr, media_id, cluster_id, present, kept, dropped_by FROM addressed_media SEMI JOIN fresh_media USING (media_id)
+"""
+_READ_MEDIA = {
+    "fresh": "SELECT media_id, modality, width_px, height_px, phash FROM staged_media "
+    "SEMI JOIN fresh_media USING (source_id)",
+    "fresh_told": f"SELECT f.*, t._rowaddr AS address, {WAS_NEAR.format(b='t')}, {_TOLD} FROM fresh f "
+    "LEFT JOIN told_media t USING (media_id)",
+    "read_media": "SELECT r.media_id, r.modality, r.width_px, r.height_px, r.phash, coalesce(f.locators, []) AS locators, "
+    "f.media_id IS NOT NULL AS present, r.address, true AS is_fresh, true AS is_moved, "
+    "r.was_near, r.was_present, r.was_kept, r.was_dropped_by "
+    "FROM fresh_told r LEFT JOIN found_media f USING (media_id)",
+}
+# Of the snapshot's media, those that were read anew, those that are at other places, and those that are gone.
 _FIRST = {
-    "found_texts": "SELECT DISTINCT unnest(text_ids) AS text_id FROM now_sources WHERE present",
-    # No source has what the platform wrote: it is there as long as a medium it was written about is. A source may bring
-    # synthetic texts too: those have no generator.
-    "generated": "SELECT text_id FROM base_texts WHERE origin = 'synthetic' AND generator IS NOT NULL",
-    "said": "SELECT p.text_id, p.media_id FROM base_pairs p SEMI JOIN generated g USING (text_id) WHERE p.present",
-    "written": "SELECT DISTINCT s.text_id FROM said s SEMI JOIN (SELECT media_id FROM now_sources WHERE present) m "
-    "USING (media_id)",
-    "not_found": f"SELECT k.text_id FROM ({_KNOWN_TEXTS}) k ANTI JOIN found_texts USING (text_id)",
-    "gone_texts": "SELECT text_id FROM not_found ANTI JOIN written USING (text_id)",
+    "touched_once": "SELECT DISTINCT media_id FROM touched_media",
+    "touched_found": "SELECT media_id, f.locators FROM touched_once LEFT JOIN found_media f USING (media_id)",
+    "otherwise": "SELECT t.*, f.media_id IS NOT NULL AS is_fresh FROM touched_found t LEFT JOIN "
+    "(SELECT media_id FROM fresh_media) f USING (media_id)",
 }
 _SECOND = {
+    "told_texts": "SELECT _rowaddr, text_id, present, kept, dropped_by FROM addressed_texts "
+    "SEMI JOIN staged_texts USING (text_id)",
+    "touched_texts": "SELECT DISTINCT text_id FROM (SELECT unnest(text_ids) AS text_id FROM before UNION ALL "
+    "SELECT text_id FROM base_pairs SEMI JOIN touched_media USING (media_id))",
+    "found_texts": "SELECT DISTINCT text_id FROM (SELECT unnest(text_ids) AS text_id FROM now_sources WHERE present) "
+    "SEMI JOIN touched_texts USING (text_id)",
+    # No source has what the platform wrote: it is there as long as a medium it was written about is. A source may bring
+    # synthetic texts too: those have no generator.
+    "generated": "SELECT text_id FROM base_texts SEMI JOIN touched_texts USING (text_id) "
+    "WHERE origin = 'synthetic' AND generator IS NOT NULL",
+    "said": "SELECT p.text_id, p.media_id FROM base_pairs p SEMI JOIN generated g USING (text_id) WHERE p.present",
+    "there": "SELECT DISTINCT media_id FROM now_sources SEMI JOIN said USING (media_id) WHERE present",
+    "written": "SELECT DISTINCT text_id FROM said SEMI JOIN there USING (media_id)",
+    "not_found": "SELECT text_id FROM touched_texts ANTI JOIN found_texts USING (text_id)",
+    "gone_texts": "SELECT text_id FROM not_found ANTI JOIN written USING (text_id)",
+}
+_THIRD = {
+    "told_pairs": "SELECT _rowaddr, pair_id, role, present, kept, dropped_by FROM addressed_pairs "
+    "SEMI JOIN staged_texts USING (pair_id)",
+    "asked_pairs": "SELECT pair_id, media_id, text_id, present FROM base_pairs SEMI JOIN touched_media USING (media_id)",
     "found_pairs": "SELECT DISTINCT media_id, unnest(text_ids) AS text_id FROM now_sources "
-    "WHERE present AND media_id IS NOT NULL",
-    "told": f"SELECT k.pair_id, k.media_id FROM ({_KNOWN_PAIRS}) k SEMI JOIN written w USING (text_id)",
-    "written_pairs": "SELECT t.pair_id FROM told t SEMI JOIN (SELECT media_id FROM now_sources WHERE present) m "
-    "USING (media_id)",
-    "unbound": f"SELECT k.pair_id FROM ({_KNOWN_PAIRS}) k ANTI JOIN found_pairs USING (media_id, text_id)",
+    "SEMI JOIN touched_media USING (media_id) WHERE present",
+    "unbound": "SELECT * FROM asked_pairs ANTI JOIN found_pairs USING (media_id, text_id)",
+    "about": "SELECT * FROM unbound SEMI JOIN written USING (text_id)",
+    "found_about": "SELECT media_id FROM found_media SEMI JOIN about USING (media_id)",
+    "written_pairs": "SELECT pair_id FROM about SEMI JOIN found_about USING (media_id)",
     "gone_pairs": "SELECT pair_id FROM unbound ANTI JOIN written_pairs USING (pair_id)",
+    # what was written about a medium that is back, and about another one that was there all the time
+    "back_pairs": "SELECT pair_id FROM asked_pairs ANTI JOIN gone_pairs USING (pair_id) WHERE NOT present",
 }
 HASHED = pa.schema([("place", pa.int64()), ("media_id", pa.string()), ("phash", pa.string())])
 # The largest picture of a cluster stands for it.
@@ -140,21 +206,32 @@ def merge(job: Job, planned: Planned) -> Merged:
     """Stage what is there now: sources, media, texts, pairs and near-duplicate clusters."""
     run = job.run
     with job.ledger.step("merge") as step, _inspected(run, planned) as bench, bench.as_written():
+        bench.add_addressed(SOURCES, MEDIA, TEXTS, PAIRS)
+        _hold(run, bench, {"told_sources": _TOLD_SOURCES, **_TOUCHED})
         for name, sql in (("now_sources", _NOW_SOURCES), ("fresh_media", _FRESH_MEDIA)):
             bench.add_staged(name, [bench.stage(sql, "merged", f"{name}.arrow", schema=NOW[name])], NOW[name])
+        found = _FOUND_MEDIA.format(touched="SEMI JOIN touched_media USING (media_id)" if run.base else "")
         path = run.staging.write_batches(
-            _grouped(bench.ordered(_FOUND_MEDIA, "media_id", "locator")), FOUND, "merged", "found.arrow"
+            _grouped(bench.ordered(found, "media_id", "locator")), FOUND, "merged", "found.arrow"
         )
         bench.add_staged("found_media", [path], FOUND)
+        _hold(run, bench, {"told_media": _TOLD_MEDIA})
+        for name, sql in _READ_MEDIA.items():
+            bench.hold(name, sql)
         for first, name, sql in (
-            ({}, "now_media", _NOW_MEDIA), (_FIRST, "now_texts", _NOW_TEXTS), (_SECOND, "now_pairs", _NOW_PAIRS),
+            (_FIRST, "now_media", _NOW_MEDIA), (_SECOND, "now_texts", _NOW_TEXTS), (_THIRD, "now_pairs", _NOW_PAIRS),
         ):  # fmt: skip
-            for held, its in first.items():
-                bench.hold(held, its)
+            _hold(run, bench, first)
             bench.add_staged(name, [bench.stage(sql, "merged", f"{name}.arrow", schema=NOW[name])], NOW[name])
             step.count(f"{name.removeprefix('now_')} present", _count(bench, f"{name} WHERE present"))
         step.count("near-duplicates", _clusters(run, bench))
     return Merged(planned)
+
+
+def _hold(run: Run, bench: Workbench, statements: dict[str, str]) -> None:
+    """Hold what is asked of the snapshot's rows; without a snapshot nothing is."""
+    for name, sql in statements.items():
+        bench.hold(name, sql if run.base else f"SELECT * FROM ({sql}) WHERE false")
 
 
 @contextmanager

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 
+import numpy as np
+from numpy.typing import NDArray
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
@@ -25,6 +27,7 @@ from schemas.tables import (
     embeddings,
 )
 from storage.lake import Writer
+from storage.upserts import Known
 from storage.versions import Snapshot
 from storage.workbench import BATCH_ROWS, KEY_ROWS, Workbench
 from tasks.check import gate
@@ -36,65 +39,65 @@ from tasks.run import RETRY, Job, Ledger, Run, Step, code_version
 _NOT_SIMPLY_KEPT = """
 SELECT id, kept, dropped_by FROM kept_{subject} WHERE kept IS DISTINCT FROM true OR dropped_by IS NOT NULL
 """
-_KEPT = "CASE WHEN k.id IS NULL THEN true ELSE k.kept END AS kept"
-# What each medium is now: state that follows from all sources and rules, beside facts that do not change.
-_MEDIA_STATE = f"""
-SELECT n.media_id, n.locators, coalesce(c.cluster_id, n.media_id) AS cluster_id, n.present, {_KEPT}, k.dropped_by
+_KEPT = "CASE WHEN k.id IS NULL THEN true ELSE k.kept END"
+_WAS = "n.was_present, n.was_kept, n.was_dropped_by"
+# What each thing is now, and whether the snapshot says otherwise: state that follows from all sources and rules, beside
+# facts that do not change.
+_CHANGED_MEDIA = f"""
+SELECT n.media_id, n.locators, coalesce(c.cluster_id, n.media_id) AS cluster_id, n.present, {_KEPT} AS kept, k.dropped_by,
+       n.address, n.is_fresh
 FROM now_media n LEFT JOIN ({_NOT_SIMPLY_KEPT.format(subject="media")}) k ON k.id = n.media_id
 LEFT JOIN (SELECT media_id, cluster_id FROM clusters WHERE media_id <> cluster_id) c USING (media_id)
+WHERE n.is_fresh OR n.is_moved
+  OR (c.cluster_id, n.present, {_KEPT}, k.dropped_by) IS DISTINCT FROM (n.was_near, {_WAS})
 """
 _OF_MEDIA = ("locators", "cluster_id", "present", "kept", "dropped_by")
 _STATE_OF_MEDIA = ", ".join(f"s.{name}" for name in _OF_MEDIA)
-_FRESH_MEDIA = f"""
+_MEDIA_READ = f"""
 SELECT m.place, {_STATE_OF_MEDIA}, '{{run}}' AS run_id
-FROM media_state s JOIN (SELECT place, media_id FROM numbered SEMI JOIN fresh_media USING (source_id)) m
+FROM changed_media s JOIN (SELECT place, media_id FROM numbered SEMI JOIN fresh_media USING (source_id)) m
   ON m.media_id = s.media_id
+WHERE s.is_fresh
 """
-_CHANGED_MEDIA = f"""
-SELECT m._rowaddr, {_STATE_OF_MEDIA}, '{{run}}' AS run_id
-FROM changed_media s JOIN (SELECT media_id, _rowaddr FROM addressed) m ON m.media_id = s.media_id
+_MEDIA_KNOWN = f"""
+SELECT s.address AS _rowaddr, {_STATE_OF_MEDIA}, '{{run}}' AS run_id FROM changed_media s WHERE NOT s.is_fresh
 """
-_TEXT_STATE = f"""
-SELECT n.text_id, n.present, {_KEPT}, k.dropped_by
+_CHANGED_TEXTS = f"""
+SELECT n.text_id, n.present, {_KEPT} AS kept, k.dropped_by, n.address
 FROM now_texts n LEFT JOIN ({_NOT_SIMPLY_KEPT.format(subject="text")}) k ON k.id = n.text_id
+WHERE n.address IS NULL OR (n.present, {_KEPT}, k.dropped_by) IS DISTINCT FROM ({_WAS})
 """
-_TOLD_TEXTS = "SELECT text_id FROM base_texts SEMI JOIN (SELECT text_id FROM staged_texts) s USING (text_id)"
-_FRESH_TEXTS = """
+_OF_TEXTS = ("present", "kept", "dropped_by")
+_STATE_OF_TEXTS = ", ".join(f"s.{name}" for name in _OF_TEXTS)
+_TEXTS_READ = f"""
 WITH known AS (
   SELECT text_id, text, language, min(language_from) AS language_from, origin, NULL AS generator
   FROM staged_texts GROUP BY text_id, text, language, origin  -- an id is a digest of the other three
 )
-SELECT k.*, length(k.text) AS length_chars, s.present, s.kept, s.dropped_by, '{run}' AS run_id
-FROM text_state s JOIN (SELECT * FROM known ANTI JOIN told_texts USING (text_id)) k ON k.text_id = s.text_id
+SELECT k.*, length(k.text) AS length_chars, {_STATE_OF_TEXTS}, '{{run}}' AS run_id
+FROM known k JOIN (SELECT * FROM changed_texts WHERE address IS NULL) s USING (text_id)
 """
-_OF_TEXTS = ("present", "kept", "dropped_by")
-_STATE_OF_TEXTS = ", ".join(f"s.{name}" for name in _OF_TEXTS)
-_CHANGED_TEXTS = f"""
-SELECT b._rowaddr, {_STATE_OF_TEXTS}, '{{run}}' AS run_id
-FROM addressed b JOIN text_state s ON s.text_id = b.text_id
-WHERE ({", ".join(f"b.{name}" for name in _OF_TEXTS)}) IS DISTINCT FROM ({_STATE_OF_TEXTS})
+_TEXTS_KNOWN = f"""
+SELECT s.address AS _rowaddr, {_STATE_OF_TEXTS}, '{{run}}' AS run_id FROM changed_texts s WHERE s.address IS NOT NULL
 """
 _PAIR_STATE = f"""
-SELECT n.pair_id, n.media_id, n.text_id, n.role, n.present, {_KEPT}, k.dropped_by
+SELECT n.pair_id, n.media_id, n.text_id, n.role, n.present, {_KEPT} AS kept, k.dropped_by, n.address,
+       (n.role, n.present, {_KEPT}, k.dropped_by) IS DISTINCT FROM (n.was_role, {_WAS}) AS differs
 FROM now_pairs n LEFT JOIN ({_NOT_SIMPLY_KEPT.format(subject="pair")}) k ON k.id = n.pair_id
 """
-_PAIRS = """
-SELECT n.*, '{run}' AS run_id
-FROM pair_state n LEFT JOIN (SELECT pair_id, role, present, kept, dropped_by FROM base_pairs) b USING (pair_id)
-WHERE b.pair_id IS NULL OR (b.role, b.present, b.kept, b.dropped_by) IS DISTINCT FROM (n.role, n.present, n.kept, n.dropped_by)
-"""
+_PAIRS = "SELECT *, '{run}' AS run_id FROM pair_state WHERE differs"
 # Of the places a medium was found at, the first speaks for it; the others were merged into it.
 _THINGS = """
 SELECT source_id, source, locator, media_id IS NULL AS is_text, coalesce(media_id, text_ids[1], '') AS thing
 FROM now_sources WHERE present AND status = 'ok'
 """
-_CROWDED = f"SELECT is_text, thing FROM ({_THINGS}) GROUP BY ALL HAVING count(*) > 1"
-_MERGED = f"""
-SELECT source_id FROM ({_THINGS}) SEMI JOIN crowded USING (is_text, thing)
-QUALIFY row_number() OVER (PARTITION BY is_text, thing ORDER BY source, locator) > 1
+_MERGED = """
+SELECT source_id FROM crowded QUALIFY row_number() OVER (PARTITION BY is_text, thing ORDER BY source, locator) > 1
 """
 _OUTCOMES = f"""
-SELECT r.source_id, r.source, r.locator, r.fingerprint, r.media_id, r.text_ids, r.status, r.present,
+SELECT *, is_reread OR (outcome, reason, present) IS DISTINCT FROM (was_outcome, was_reason, was_present) AS differs FROM (
+SELECT r.source_id, r.source, r.locator, r.fingerprint, r.media_id, r.text_ids, r.status, r.present, r.address, r.is_reread,
+  r.was_outcome, r.was_reason, r.was_present,
   CASE WHEN NOT r.present THEN 'removed' WHEN r.status = 'quarantined' THEN 'quarantined'
        WHEN d.source_id IS NOT NULL THEN 'merged' WHEN coalesce(m.kept, t.kept, true) THEN 'kept' ELSE 'filtered' END AS outcome,
   CASE WHEN NOT r.present THEN NULL WHEN r.status = 'quarantined' THEN r.quarantine_reason
@@ -102,11 +105,9 @@ SELECT r.source_id, r.source, r.locator, r.fingerprint, r.media_id, r.text_ids, 
        THEN coalesce(m.dropped_by, t.dropped_by) END AS reason
 FROM now_sources r LEFT JOIN merged_sources d USING (source_id)
 LEFT JOIN ({DROPPED.format(subject="media")}) m ON m.id = r.media_id
-LEFT JOIN ({DROPPED.format(subject="text")}) t ON r.media_id IS NULL AND t.id = r.text_ids[1]
+LEFT JOIN ({DROPPED.format(subject="text")}) t ON r.media_id IS NULL AND t.id = r.text_ids[1])
 """
-_SOURCES = """
-SELECT o.*, '{run}' AS run_id FROM outcomes o SEMI JOIN changed_sources USING (source_id)
-"""
+_SOURCES = "SELECT *, '{run}' AS run_id FROM outcomes WHERE differs"
 # A refusal stays on record; it is active while the same item is still refused for it.
 _QUARANTINE = """
 SELECT * REPLACE ('{run}' AS run_id) FROM staged_quarantine
@@ -124,39 +125,20 @@ SELECT b.* EXCLUDE (row_digest) REPLACE (false AS active, '{{run}}' AS run_id) F
 ANTI JOIN staged_{table} s USING ({key}) WHERE b.active
 """
 SAID = (DECISIONS, DIVISIONS, REASONS_OF_PAIRS, REPAIRS)
-_EITHER = "SELECT {key} FROM {one} UNION ALL SELECT {key} FROM {other} ANTI JOIN {one} USING ({key})"
-
-
-def _differing(key: str, here: str, base: str, *columns: str) -> str:
-    """Return the query of keys that stand otherwise in `base`, or not at all, in one of some columns."""
-    of_here, of_base = (", ".join(f"{side}.{name}" for name in columns) for side in ("h", "b"))
-    return (
-        f"SELECT h.{key} FROM (SELECT {key}, {', '.join(columns)} FROM {here}) h "
-        f"LEFT JOIN (SELECT {key}, {', '.join(columns)} FROM {base}) b ON b.{key} = h.{key} "
-        f"WHERE b.{key} IS NULL OR ({of_base}) IS DISTINCT FROM ({of_here})"
-    )
-
-
-# One join a statement: what several joins of one statement hold, they cannot all spill. Rows of many columns are compared
-# some columns at a time, since one side is held.
+# One join a statement where much stands on the right: what several joins of one statement hold, they cannot all spill.
 _HELD = {
-    "media_state": _MEDIA_STATE,
-    "text_state": _TEXT_STATE,
-    "told_texts": _TOLD_TEXTS,
+    "changed_media": _CHANGED_MEDIA,
+    "changed_texts": _CHANGED_TEXTS,
     "pair_state": _PAIR_STATE,
-    "crowded": _CROWDED,
     "merged_sources": _MERGED,
     "outcomes": _OUTCOMES,  # what stands on the right is what was dropped or merged alone
-    "moved": _differing("media_id", "media_state", "base_media", "locators"),
-    "judged": _differing(
-        "media_id", "media_state", "base_media", "cluster_id", "present", "kept", "dropped_by"
-    ),
-    "either": _EITHER.format(key="media_id", one="moved", other="judged"),
-    "known": "SELECT media_id FROM either ANTI JOIN fresh_media USING (media_id)",
-    "changed_media": "SELECT s.* FROM media_state s SEMI JOIN known USING (media_id)",
-    "reread": _differing("source_id", "outcomes", "base_sources", "fingerprint", "media_id", "text_ids"),
-    "ended": _differing("source_id", "outcomes", "base_sources", "status", "outcome", "reason", "present"),
-    "changed_sources": _EITHER.format(key="source_id", one="reread", other="ended"),
+}
+# Where the rows lie that are replaced, as the merged state says; media that were read are compared with what is there.
+_REPLACED = {
+    MEDIA.name: "changed_media WHERE NOT is_fresh",
+    TEXTS.name: "changed_texts WHERE address IS NOT NULL",
+    PAIRS.name: "pair_state WHERE differs AND address IS NOT NULL",
+    SOURCES.name: "outcomes WHERE differs AND address IS NOT NULL",
 }
 
 
@@ -171,32 +153,26 @@ def commit(job: Job, decided: Decided, embedded: Embedded | None, writer: Writer
             bench.add_staged(f"staged_{spec.name}", said.get(spec.name, ()), spec.schema)
         bench.add_staged("staged_verdicts", decided.people, VERDICTS.schema)
         with bench.as_written():
+            bench.hold_repeated("crowded", _THINGS, "is_text", "thing")
             for name, sql in _HELD.items():
                 bench.hold(name, sql)
-        tables: list[tuple[TableSpec, tuple[str, ...]]] = [
-            (PAIRS, (_PAIRS,)), (SOURCES, (_SOURCES,)), (QUARANTINE, (_QUARANTINE,)),
-        ]  # fmt: skip
+        tables = [(PAIRS, _PAIRS), (SOURCES, _SOURCES), (QUARANTINE, _QUARANTINE)]
         if run.judges:
             # what a medium found twice, or a killed run, has scored twice counts once
             _upsert(run, writer, step, SCORES, decided.scores, repeats=True)
             for spec in SAID:
                 if said.get(spec.name) or not _is_empty(run, spec):
-                    tables.append((spec, (_SAID.format(table=spec.name, key=spec.key),)))
+                    tables.append((spec, _SAID.format(table=spec.name, key=spec.key)))
                 else:  # nothing is said, and nothing was
                     step.count(f"{spec.name} added", 0)
         if decided.people:
-            tables.append((VERDICTS, ("SELECT * FROM staged_verdicts",)))
-        _upsert(run, writer, step, MEDIA, _staged_media(run, bench))
-        _upsert(run, writer, step, TEXTS, _staged_texts(run, bench))
-        for spec, queries in tables:
+            tables.append((VERDICTS, "SELECT * FROM staged_verdicts"))
+        _upsert(run, writer, step, MEDIA, _staged_media(run, bench), replaced=_replaced(bench, MEDIA))
+        _upsert(run, writer, step, TEXTS, _staged_texts(run, bench), replaced=_replaced(bench, TEXTS))
+        for spec, sql in tables:
             with bench.as_written():
-                staged = [
-                    bench.stage_rows(
-                        sql.format(run=run.run_id), spec, "publish", f"{spec.name}-{number}.arrow"
-                    )
-                    for number, sql in enumerate(queries)
-                ]
-            _upsert(run, writer, step, spec, staged)
+                staged = bench.stage_rows(sql.format(run=run.run_id), spec, "publish", f"{spec.name}.arrow")
+            _upsert(run, writer, step, spec, [staged], replaced=_replaced(bench, spec))
         if embedded is not None:
             for whose, paths in (
                 (run, embedded.paths),
@@ -283,12 +259,12 @@ def record(job: Job, snapshot: Snapshot | None, *, message: str = "") -> None:
 def _staged_media(run: Run, bench: Workbench) -> list[str]:
     """Stage what is new, and rows of the snapshot whose state differs now, thumbnails included."""
     facts = [name for name in MEDIA.schema.names if name not in {*_OF_MEDIA, "run_id"}]
-    fresh, changed = (sql.format(run=run.run_id) for sql in (_FRESH_MEDIA, _CHANGED_MEDIA))
+    read, known = (sql.format(run=run.run_id) for sql in (_MEDIA_READ, _MEDIA_KNOWN))
     named = {
-        "fresh": bench.chosen_of_staged(
-            "staged_media", facts, fresh, ["source_id", "media_id"], size=BATCH_ROWS
+        "read": bench.chosen_of_staged(
+            "staged_media", facts, read, ["source_id", "media_id"], size=BATCH_ROWS
         ),
-        "changed": bench.chosen(MEDIA, facts, changed, size=BATCH_ROWS),
+        "known": bench.chosen(MEDIA, facts, known, size=BATCH_ROWS),
     }
     with bench.as_written():
         return [
@@ -300,20 +276,41 @@ def _staged_media(run: Run, bench: Workbench) -> list[str]:
 def _staged_texts(run: Run, bench: Workbench) -> list[str]:
     """Stage what is new, and rows of the snapshot whose state differs now."""
     facts = [name for name in TEXTS.schema.names if name not in {*_OF_TEXTS, "run_id"}]
-    sql = _CHANGED_TEXTS.format(run=run.run_id)
+    read, known = (sql.format(run=run.run_id) for sql in (_TEXTS_READ, _TEXTS_KNOWN))
     with bench.as_written():
-        fresh = bench.stage_rows(_FRESH_TEXTS.format(run=run.run_id), TEXTS, "publish", "texts-fresh.arrow")
-        changed = bench.chosen(TEXTS, facts, sql, _OF_TEXTS, size=KEY_ROWS)
-        return [fresh, bench.stage_tables(changed, TEXTS, "publish", "texts-changed.arrow")]
+        return [
+            bench.stage_rows(read, TEXTS, "publish", "texts-read.arrow"),
+            bench.stage_tables(
+                bench.chosen(TEXTS, facts, known, size=KEY_ROWS), TEXTS, "publish", "texts-known.arrow"
+            ),
+        ]
+
+
+def _replaced(bench: Workbench, spec: TableSpec) -> NDArray[np.uint64] | None:
+    """Return where the rows lie that what is staged of a table replaces, ascending; None where that is to be found out."""
+    if spec.name not in _REPLACED:
+        return None
+    found = bench.mapped(f"SELECT address FROM {_REPLACED[spec.name]}")["address"]
+    return np.sort(np.concatenate([np.empty(0, np.uint64), *(chunk.to_numpy() for chunk in found.chunks)]))
 
 
 def _upsert(
-    run: Run, writer: Writer, step: Step, spec: TableSpec, staged: Sequence[str], *, repeats: bool = False
+    run: Run,
+    writer: Writer,
+    step: Step,
+    spec: TableSpec,
+    staged: Sequence[str],
+    *,
+    repeats: bool = False,
+    replaced: NDArray[np.uint64] | None = None,
 ) -> None:
     step.written_bytes += sum(map(run.staging.size_bytes, staged))
     rows_of = run.staging.dataset(staged, spec.stored)
+    known = None
+    if replaced is not None:  # what is new of the other tables the snapshot lacks for sure
+        known = Known(len(replaced) if spec is MEDIA else rows_of.count_rows(), replaced)
     # a source that was read and found equal is known by its new time, size and settings: not to be read again by every run
-    done = writer.upsert(spec, rows_of, repeats=repeats, stamps=spec is SOURCES)
+    done = writer.upsert(spec, rows_of, repeats=repeats, stamps=spec is SOURCES, known=known)
     step.count(f"{spec.name} added", done.added)
     step.count(f"{spec.name} replaced", done.replaced)
 

@@ -17,7 +17,7 @@ from storage.lake import Lake
 from storage.workbench import Workbench
 from tasks.decide import KEPT, KEPT_PAIRS, Decided, kept_sql, offer_people
 from tasks.ingest import Planned
-from tasks.merge import NOW, Merged, merged_bench
+from tasks.merge import NOW, WAS_NEAR, WAS_SAID, Merged, merged_bench
 from tasks.run import Job, Run
 
 Say = Literal["keep", "drop", "withdraw"]
@@ -26,10 +26,13 @@ SUBJECTS = {"media": MEDIA, "text": TEXTS, "pair": PAIRS}
 # The present state, as the snapshot has it.
 _AS_IT_IS = {
     "now_sources": "SELECT source_id, source, locator, fingerprint, media_id, text_ids, status, "
-    "CASE WHEN status = 'quarantined' THEN reason END AS quarantine_reason, present FROM base_sources",
-    "now_media": "SELECT media_id, modality, width_px, height_px, phash, locators, present FROM base_media",
-    "now_texts": "SELECT text_id, text, present FROM base_texts",
-    "now_pairs": "SELECT pair_id, media_id, text_id, role, present FROM base_pairs",
+    "CASE WHEN status = 'quarantined' THEN reason END AS quarantine_reason, present, _rowaddr AS address, false AS is_reread, "
+    "outcome AS was_outcome, reason AS was_reason, present AS was_present FROM addressed_sources",
+    "now_media": "SELECT media_id, modality, width_px, height_px, phash, locators, present, _rowaddr AS address, "
+    f"false AS is_fresh, false AS is_moved, {WAS_NEAR.format(b='b')}, {WAS_SAID.format(b='b')} FROM addressed_media b",
+    "now_texts": f"SELECT text_id, text, present, _rowaddr AS address, {WAS_SAID.format(b='b')} FROM addressed_texts b",
+    "now_pairs": "SELECT pair_id, media_id, text_id, role, present, _rowaddr AS address, role AS was_role, "
+    f"{WAS_SAID.format(b='b')} FROM addressed_pairs b",
     "fresh_media": "SELECT NULL::VARCHAR AS media_id, NULL::VARCHAR AS source_id WHERE false",
     "clusters": "SELECT media_id, cluster_id FROM base_media WHERE present AND phash IS NOT NULL",
 }
@@ -120,7 +123,8 @@ def _nothing_new(run: Run) -> Planned:
     from storage.workbench import workbench
 
     with workbench(run.lake, run.base, run.staging) as bench:
-        bench.add_base(SOURCES, MEDIA, TEXTS, PAIRS)
+        bench.add_base(MEDIA)
+        bench.add_addressed(SOURCES, MEDIA, TEXTS, PAIRS)
         for name, sql in _AS_IT_IS.items():
             bench.stage(sql, "merged", f"{name}.arrow", schema=NOW[name])
     run.staging.write(pa.table({"source_id": pa.array([], pa.string())}), "removed.arrow")

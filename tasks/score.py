@@ -55,20 +55,23 @@ def hold_kept_pairs(bench: Workbench, wanted: str = "true") -> None:
         bench: A workbench of `vectors_bench`.
         wanted: Condition on a row `p` of `now_pairs`.
     """
-    bench.hold(  # one join a statement: what several joins of one statement hold, they cannot all spill
-        "with_media",
-        "SELECT p.pair_id, p.media_id, p.text_id FROM now_pairs p SEMI JOIN (SELECT id FROM kept_media WHERE kept) m "
-        f"ON m.id = p.media_id WHERE p.present AND {wanted}",
-    )
-    bench.hold(
-        "with_both",
-        "SELECT p.* FROM with_media p SEMI JOIN (SELECT id FROM kept_text WHERE kept) t ON t.id = p.text_id",
-    )
-    bench.hold(
-        "kept_pairs",
-        "SELECT p.*, coalesce(c.cluster_id, p.media_id) AS cluster_id FROM with_both p "
-        "LEFT JOIN (SELECT media_id, cluster_id FROM clusters WHERE media_id <> cluster_id) c USING (media_id)",
-    )
+    # One join a statement: what several joins of one statement hold, they cannot all spill. Most are kept: what is held are
+    # those that are not.
+    with bench.as_written():
+        bench.hold(
+            "with_media",
+            "SELECT p.pair_id, p.media_id, p.text_id FROM now_pairs p ANTI JOIN (SELECT id FROM kept_media "
+            f"WHERE kept IS NOT TRUE) m ON m.id = p.media_id WHERE p.present AND {wanted}",
+        )
+        bench.hold(
+            "with_both",
+            "SELECT p.* FROM with_media p ANTI JOIN (SELECT id FROM kept_text WHERE kept IS NOT TRUE) t ON t.id = p.text_id",
+        )
+        bench.hold(
+            "kept_pairs",
+            "SELECT p.*, coalesce(c.cluster_id, p.media_id) AS cluster_id FROM with_both p "
+            "LEFT JOIN (SELECT media_id, cluster_id FROM clusters WHERE media_id <> cluster_id) c USING (media_id)",
+        )
     bench.drop("with_media", "with_both")
 
 
@@ -77,7 +80,7 @@ class Vectors:
     """The vectors of an encoder, old and new.
 
     Args:
-        view: What a workbench of `vectors_bench` calls them: item_id, side and vector.
+        view: What a workbench of `vectors_bench` calls them: item_id, side, is_new, and where the vector lies: place or address.
         spec: Of the table that has the old ones.
         digest: The encoder's.
     """
@@ -129,14 +132,15 @@ def vectors_bench(run: Run, embedded: Embedded) -> Iterator[Workbench]:
 
 
 def _offer(bench: Workbench, vectors: Vectors, paths: tuple[str, ...]) -> None:
-    """Offer the vectors of an encoder, staged ones in place of those of the snapshot."""
+    """Offer where the vectors of an encoder lie, staged ones in place of those of the snapshot."""
     view, spec, new = vectors.view, vectors.spec, vectors.new
-    bench.add_base(spec)
+    bench.add_addressed(spec)
     bench.add_staged(new, paths, spec.stored)
+    bench.add_placed(new, "item_id", "side")
     bench.execute(
-        f"CREATE TEMP VIEW {view} AS SELECT item_id, side, vector FROM {new} UNION ALL "
-        f"SELECT item_id, side, vector FROM base_{spec.name} b ANTI JOIN (SELECT item_id FROM {new}) s USING (item_id) "
-        f"WHERE b.encoder_digest = '{vectors.digest}'"
+        f"CREATE TEMP VIEW {view} AS SELECT item_id, side, place AS lies, true AS is_new FROM placed_{new} UNION ALL "
+        f"SELECT item_id, side, _rowaddr::BIGINT, false FROM addressed_{spec.name} b "
+        f"ANTI JOIN (SELECT item_id FROM placed_{new}) s USING (item_id) WHERE b.encoder_digest = '{vectors.digest}'"
     )
 
 
@@ -252,23 +256,25 @@ def aligned_pairs(
         ):  # fmt: skip
             bench.hold(
                 found,
-                f"SELECT p.* FROM {asked} p SEMI JOIN (SELECT item_id FROM {of_side.view} WHERE side = '{side}') v "
-                f"ON v.item_id = p.{side}_id",
+                f"SELECT p.*, v.lies AS {side}_lies, v.is_new AS {side}_is_new FROM {asked} p "
+                f"JOIN (SELECT item_id, lies, is_new FROM {of_side.view} WHERE side = '{side}') v ON v.item_id = p.{side}_id",
             )
             bench.drop(asked)
     rows = bench.ordered(
-        f"SELECT p.media_id AS its_medium, p.text_id AS its_text, p.pair_id, {columns} FROM paired p",
+        "SELECT p.text_id AS its_text, p.media_lies, p.media_is_new, p.text_lies, p.text_is_new, p.pair_id, "
+        f"{columns} FROM paired p",
         "pair_id",
     )
     schema = rows.schema.insert(0, pa.field("pair", pa.int64()))
     table = mapped(_numbered(rows, schema), schema)
     bench.drop("paired")
-    bench.con.register("aligned", table.select(["pair", "its_medium", "its_text"]))
+    aligned = ["pair", "its_text", "media_lies", "media_is_new", "text_lies", "text_is_new"]
+    bench.con.register("aligned", table.select(aligned))
     sides = [
-        _mapped(bench, side, key_column, len(table))
-        for side, key_column in zip(vectors, ("its_medium", "its_text"), strict=True)
+        _mapped(bench, of_side, side, len(table))
+        for of_side, side in zip(vectors, ("media", "text"), strict=True)
     ]
-    yield table.drop_columns(["pair", "its_medium", "its_text"]), sides[0], sides[1]
+    yield table.drop_columns(aligned), sides[0], sides[1]
     bench.con.unregister("aligned")
 
 
@@ -280,20 +286,15 @@ def _numbered(rows: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.
         start += len(batch)
 
 
-def _mapped(bench: Workbench, vectors: Vectors, key_column: str, count: int) -> np.ndarray:
+def _mapped(bench: Workbench, vectors: Vectors, side: str, count: int) -> np.ndarray:
     """Write a side's vectors to a file, each at its pair's place, and return them mapped. (N, D), float32.
 
-    Keys are joined, vectors are read in the order they lie in. `aligned` names items of this very encoder only, and an item
-    has one row.
+    Vectors are read in the order they lie in, which `aligned` says.
     """
     if not count:
         return np.empty((0, vectors.dim), np.float32)
-    pairs = f"(SELECT pair, {key_column} AS item_id FROM aligned) p USING (item_id)"
-    old = (
-        f"SELECT v._rowaddr, p.pair FROM addressed v ANTI JOIN (SELECT item_id FROM {vectors.new}) s USING (item_id) "
-        f"JOIN {pairs}"
-    )
-    new = f"SELECT v.place, p.pair FROM numbered v JOIN {pairs}"
+    old = f"SELECT {side}_lies::UBIGINT AS _rowaddr, pair FROM aligned WHERE NOT {side}_is_new"
+    new = f"SELECT {side}_lies AS place, pair FROM aligned WHERE {side}_is_new"
     file = mapped_array((count, vectors.dim), np.float32)
     with bench.as_written():
         for rows_of in chain(
