@@ -1,7 +1,6 @@
 """One DuckDB for what a flow joins: little memory, and a folder for what does not fit in."""
 
 import logging
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
@@ -22,7 +21,6 @@ LITTLE_MB = 32
 LITTLE_ROWS = 1_300_000
 MUCH_ROWS = 100_000  # with fewer, what joins hold is not worth a millisecond a statement
 MORE = 1.25  # times as much for a statement that lacks memory; what it lacks shows within a second
-ROOMIER = 1.5  # times as much at most for a join that could be made in parts as well
 # What a join must hold at least grows with its rows: 32 to 64 MB at 1.3 million keys, 128 to 256 at thirteen.
 MORE_ROWS_POWER = 0.5
 # What a query held goes back to the system when it is done, not at some later query: the engine's allocator keeps it.
@@ -118,27 +116,6 @@ def with_enough(make: Callable[[], T]) -> T:
                 more = MORE * little.limit_mb
                 _log.debug("A join gets more memory, %.0f MB: %s", more, str(error).splitlines()[0])
                 _set_limit(little, more)
-    finally:
-        _give_back(little, before)
-
-
-@contextmanager
-def room(rows: int) -> Iterator[int]:
-    """Give a join of so many rows what it needs, at most half more than others have, and yield in how many parts to make it.
-
-    Each part reads all rows and holds its share.
-    """
-    little = _LITTLE.get()
-    if little is None:
-        yield 1
-        return
-    before = little.limit_mb
-    needed = little.least_mb * (rows / LITTLE_ROWS) ** MORE_ROWS_POWER
-    limit = min(max(before, needed), ROOMIER * before)
-    if limit > before:
-        _set_limit(little, limit)
-    try:
-        yield max(1, math.ceil((needed / limit) ** (1 / MORE_ROWS_POWER)))
     finally:
         _give_back(little, before)
 

@@ -432,7 +432,7 @@ class Writer:
     ) -> UpsertCount:
         """Add new rows and replace changed ones; equal rows are left alone, and no version is made for them.
 
-        Rows stream: what is held in memory is two bytes a row and eight a replaced one. Keys are compared within the `database`
+        Rows stream: what is held in memory is two bytes a row; keys are compared by what lies in files, within the `database`
         around, which spills. What is replaced is appended, and the rows it replaces are deleted by their addresses.
 
         Args:

@@ -5,23 +5,24 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain, compress, pairwise
 
-import duckdb
 import lance
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as pds
 from numpy.typing import NDArray
 
+from schemas.batch import empty_on_disk
 from schemas.errors import LakeError
 from schemas.tables import TableSpec
-from storage.database import as_written, cursor, lacks_memory, room
+from storage import rows
+from storage.database import as_written, cursor
+from storage.matching import keys_of
 from storage.memory import give_back
 from storage.repeats import first_rows
 from storage.streams import numbered
 from storage.windows import addressed
 
-COMPARED_ROWS = 1 << 13  # that differ, at once
-MOST_PARTS = 64  # that keys are compared in: each reads all of them
+COMPARED_ROWS = 1 << 14  # of the table, at once
 WRITTEN_ROWS = 1 << 11  # that are looked at at once: they may hold pixels or vectors
 TRIMMED_ROWS = 1 << 18  # after which memory is given back
 DELETED_ROWS = (
@@ -69,7 +70,7 @@ def compared(
     equal: bool = False,
     known: Known | None = None,
 ) -> Compared:
-    """Compare keys and digests within the `database` around, which spills; what it cannot hold even so, in parts.
+    """Compare keys and digests: what is held of them lies in files.
 
     Args:
         spec: The table's.
@@ -87,20 +88,13 @@ def compared(
     if not base.count_rows():
         return Compared(is_first, np.empty(0, np.uint64), repeated)
     asked = staged.count_rows() - (known.rows if known else 0)
-    if known and not asked:
-        return Compared(is_first, known.replaced, repeated)
-    with room(asked) as parts:
-        while True:
-            try:
-                found, replaced = _compared(spec, staged, base, is_first, asked, parts, equal=equal)
-                if known:
-                    found[asked:] = is_first[asked:]
-                    replaced = np.sort(np.concatenate([replaced, known.replaced]))
-                return Compared(found, replaced, repeated)
-            except (duckdb.Error, OSError) as error:
-                if parts >= MOST_PARTS or not lacks_memory(error):
-                    raise
-                parts *= 2
+    is_wanted, replaced = is_first.copy(), known.replaced if known else np.empty(0, np.uint64)
+    if asked:
+        is_equal, others = _asked(spec, staged, base, is_first[:asked], equal=equal)
+        is_wanted[:asked] &= ~is_equal
+        replaced = np.concatenate([others, replaced]) if len(replaced) else others
+        replaced.sort()  # so that a part of what is deleted touches few files
+    return Compared(is_wanted, replaced, repeated)
 
 
 def _firsts(spec: TableSpec, staged: pds.Dataset, *, repeats: bool) -> NDArray[np.bool_]:
@@ -113,41 +107,44 @@ def _firsts(spec: TableSpec, staged: pds.Dataset, *, repeats: bool) -> NDArray[n
     return is_first
 
 
-def _compared(
+def _asked(
     spec: TableSpec,
     staged: pds.Dataset,
     base: lance.LanceDataset,
     is_first: NDArray[np.bool_],
-    asked: int,
-    parts: int,
     *,
     equal: bool,
 ) -> tuple[NDArray[np.bool_], NDArray[np.uint64]]:
-    """Return which of the first `asked` staged rows the table lacks or has otherwise, and where the rows lie that it has so."""
-    key = spec.key
-    columns = [key, "row_digest"]
-    is_wanted, replaced, done = np.zeros(staged.count_rows(), bool), np.empty(asked, np.uint64), 0
-    is_smaller = asked < base.count_rows()  # the smaller side is held
-    with cursor() as con, as_written(con):
-        for part in range(parts):
-            of_part = f"hash({key}) % {parts} = {part}"
-            ours = f"(SELECT * FROM ours WHERE place < {asked} AND {of_part})"
-            theirs = f"(SELECT * FROM theirs WHERE {of_part})"
-            con.register("ours", numbered(staged, columns))
-            con.register("theirs", addressed(base, columns))
-            both = f"{theirs} t RIGHT JOIN {ours} o" if is_smaller else f"{ours} o LEFT JOIN {theirs} t"
-            differ = con.sql(
-                f"SELECT o.place, t._rowaddr AS address FROM {both} ON t.{key} = o.{key} "
-                f"WHERE {equal} OR t.{key} IS NULL OR t.row_digest <> o.row_digest"
-            ).to_arrow_reader(COMPARED_ROWS)
-            for batch in differ:
-                places = batch["place"].to_numpy()
-                is_wanted[places] = is_first[places]
-                there = batch["address"].filter(pa.array(is_first[places])).drop_null()
-                replaced[done : done + len(there)] = there.to_numpy(zero_copy_only=False)
-                done += len(there)
-    replaced[:done].sort()  # so that a part of what is deleted touches few files
-    return is_wanted, replaced[:done]
+    """Return which of the first staged rows the table has as they are, and where the rows lie that it has otherwise.
+
+    Args:
+        spec: The table's.
+        staged: All staged rows.
+        base: The table.
+        is_first: (A,) Which of the first A staged rows count.
+        equal: Whether the table has none as it is, even with the same digest.
+    """
+    digests = empty_on_disk((len(is_first), 2), np.uint64)
+    for batch in numbered(staged, ["row_digest"]):
+        place = batch["place"].to_numpy()
+        here = place < len(is_first)
+        digests[place[here]] = rows.halves(batch["row_digest"])[here]
+    is_equal, replaced, done = np.zeros(len(is_first), bool), empty_on_disk(len(is_first), np.uint64), 0
+    with cursor() as con:
+        keys = keys_of(con, partial(numbered, staged, [spec.key]), spec.key, is_first)
+        con.register("theirs", addressed(base, [spec.key, "row_digest"]))
+        theirs = con.sql(
+            f"SELECT hash({spec.key}) AS hash, {spec.key} AS key, row_digest, _rowaddr FROM theirs"
+        )
+        for batch in theirs.to_arrow_reader(COMPARED_ROWS):
+            here = rows.halves(batch["row_digest"].cast(pa.binary(16)))
+            for found, numbers in keys.matches(batch["hash"].to_numpy(), batch["key"]):
+                same = (here[found] == digests[numbers]).all(axis=1) & (not equal)
+                is_equal[numbers[same]] = True
+                others = batch["_rowaddr"].to_numpy()[found[~same]]
+                replaced[done : done + len(others)] = others
+                done += len(others)
+    return is_equal, replaced[:done]
 
 
 def only(staged: pds.Dataset, spec: TableSpec, wanted: NDArray[np.bool_]) -> pa.RecordBatchReader:

@@ -21,6 +21,7 @@ from schemas.tables import TableSpec
 from storage import rows
 from storage.database import as_written, cursor, database, with_enough
 from storage.lake import Lake
+from storage.matching import keys_of
 from storage.repeats import HASHED_ROWS, first_rows, twice
 from storage.staging import Staging
 from storage.streams import PLACE, Batches, batch_rows, held, numbered
@@ -231,14 +232,28 @@ class Workbench:
 
         with cursor() as con, as_written(con):
             is_first, repeated = first_rows(con, read, key, len(rows_of))
-        if repeated is not None:
-            starts = np.cumsum([0, *map(len, rows_of.to_batches())])
-            firsts = (
-                batch.filter(pa.array(is_first[start : start + len(batch)]))
-                for batch, start in zip(rows_of.to_batches(), starts, strict=False)
-            )
-            rows_of = mapped(firsts, rows_of.schema)
-        self._con.register(name, held(rows_of))
+        self._con.register(name, held(rows_of if repeated is None else _only(rows_of, is_first)))
+
+    def hold_lacking(self, name: str, sql: str, key: str, others: str, its_key: str) -> None:
+        """Keep a query's rows as `hold` does, of those whose key no row of another query has: an anti join that holds neither.
+
+        Args:
+            name: What to keep them as.
+            sql: The query.
+            key: One of its columns: never null, each value once.
+            others: The other query; it is streamed.
+            its_key: One of its columns, never null.
+        """
+        rows_of = self.mapped(sql)
+        is_lacking = np.ones(len(rows_of), bool)
+        with cursor() as con:
+            keys = keys_of(con, lambda: numbered(pds.dataset(rows_of), [key]), key, is_lacking)
+        for batch in self.batches(
+            f"SELECT hash({its_key}) AS hash, {its_key} AS key FROM ({others})", size=KEY_ROWS
+        ):
+            for _, numbers in keys.matches(batch["hash"].to_numpy(), batch["key"]):
+                is_lacking[numbers] = False
+        self._con.register(name, held(_only(rows_of, is_lacking)))
 
     def hold_repeated(self, name: str, sql: str, *key: str) -> None:
         """Keep a query's rows as `hold` does, of those whose key stands there more than once; a few others may be among them.
@@ -251,9 +266,11 @@ class Workbench:
         hashed = f"SELECT hash({', '.join(key)}) AS hash FROM ({sql})"
         ((count,),) = self.rows(f"SELECT count(*) FROM ({sql})")
         again = with_enough(lambda: twice(self.batches(hashed, size=HASHED_ROWS), count))
-        self._con.register("again", pa.table({"hash": again}))
-        self.hold(name, f"SELECT r.* FROM ({sql}) r SEMI JOIN again a ON a.hash = hash({', '.join(key)})")
-        self.drop("again")
+        self._con.register("hashes_again", pa.table({"hash": again}))
+        self.hold(
+            name, f"SELECT r.* FROM ({sql}) r SEMI JOIN hashes_again a ON a.hash = hash({', '.join(key)})"
+        )
+        self.drop("hashes_again")
 
     def drop(self, *names: str) -> None:
         """Let go of what was held."""
@@ -348,6 +365,16 @@ def _of_snapshot(
     for one in lacking:
         table = table.append_column(one, pa.nulls(len(table), one.type))
     return pds.dataset(table)
+
+
+def _only(rows_of: pa.Table, wanted: NDArray[np.bool_]) -> pa.Table:
+    """Return the rows that are wanted, mapped."""
+    starts = np.cumsum([0, *map(len, rows_of.to_batches())])
+    found = (
+        batch.filter(pa.array(wanted[start : start + len(batch)]))
+        for batch, start in zip(rows_of.to_batches(), starts, strict=False)
+    )
+    return mapped((batch for batch in found if len(batch)), rows_of.schema)
 
 
 def mapped(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> pa.Table:

@@ -31,10 +31,6 @@ TO_EMBED = {
 }
 
 # Vectors are kept for what the rules on items let through; texts only if some kept medium, or none at all, carries them.
-_LACKING = """
-SELECT k.id AS item_id FROM kept_{side} k ANTI JOIN (SELECT item_id FROM vectors WHERE side = '{side}') v ON v.item_id = k.id
-WHERE k.kept
-"""
 _MEDIA_WANTED = """
 SELECT media_id AS item_id, address, is_fresh FROM now_media n SEMI JOIN lacking l ON l.item_id = n.media_id
 WHERE n.phash IS NOT NULL AND list_contains({modalities}, n.modality)
@@ -139,9 +135,17 @@ def _offer_vectors(run: Run, bench: Workbench) -> None:
     )
 
 
+def _hold_lacking(bench: Workbench, side: str) -> None:
+    """Hold `lacking`: what is kept and has no vector."""
+    kept = f"SELECT id AS item_id FROM kept_{side} WHERE kept"
+    bench.hold_lacking(
+        "lacking", kept, "item_id", f"SELECT item_id FROM vectors WHERE side = '{side}'", "item_id"
+    )
+
+
 def _staged_media(run: Run, bench: Workbench, modalities: frozenset[str]) -> Iterator[tuple[str, str]]:
     wanted = _MEDIA_WANTED.format(modalities=sorted(modalities))
-    bench.hold("lacking", _LACKING.format(side="media"))
+    _hold_lacking(bench, "media")
     bench.hold("wanted", wanted)
     columns = ["media_id", "modality", "thumbnail"]
     fresh = "SELECT place FROM numbered m SEMI JOIN fresh_media f USING (source_id) SEMI JOIN wanted t ON t.item_id = m.media_id"
@@ -158,7 +162,7 @@ def _staged_media(run: Run, bench: Workbench, modalities: frozenset[str]) -> Ite
 def _staged_texts(run: Run, bench: Workbench, modalities: frozenset[str]) -> Iterator[tuple[str, str]]:
     if "text" not in modalities:
         return
-    bench.hold("lacking", _LACKING.format(side="text"))
+    _hold_lacking(bench, "text")
     bench.hold("borne", _BORNE)
     bench.hold("wanted_texts", _TEXT_WANTED)
     bench.hold(

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from schemas.batch import empty_on_disk
 from schemas.tables import MEDIA, PAIRS, SOURCES, TEXTS
 from storage.workbench import Workbench, workbench
 from tasks.filters._hamming import representatives
@@ -281,9 +282,12 @@ def _clusters(run: Run, bench: Workbench) -> int:
 
 
 def _joined(parts: list[np.ndarray]) -> np.ndarray:
-    """Return the parts as one, and let go of them."""
-    whole = np.concatenate(parts)
-    parts.clear()
+    """Return the parts as one, in a file once they are many, and let go of them."""
+    whole, done = empty_on_disk(sum(map(len, parts)), np.uint64), 0
+    while parts:
+        part = parts.pop(0)
+        whole[done : done + len(part)] = part
+        done += len(part)
     return whole
 
 

@@ -148,11 +148,12 @@ def _by_chunk(run: Run, bench: Workbench, scorer: NoiseScorer) -> Iterator[pa.Re
     """Score pairs that have no score from these vectors yet, a chunk at a time."""
     if run.encoder is None:
         return
-    todo = (
-        f"SELECT * FROM kept_pairs ANTI JOIN (SELECT subject_id FROM base_scores WHERE method = '{scorer.name}' "
-        f"AND params_digest = '{method_digest(scorer)}' AND inputs = '{run.encoder.digest}') d ON d.subject_id = pair_id"
+    done = (
+        f"SELECT subject_id FROM base_scores WHERE method = '{scorer.name}' "
+        f"AND params_digest = '{method_digest(scorer)}' AND inputs = '{run.encoder.digest}'"
     )
-    for rows_of in pairs_with_vectors(bench, vectors_of(run), todo):
+    bench.hold_lacking("to_score", "SELECT * FROM kept_pairs", "pair_id", done, "subject_id")
+    for rows_of in pairs_with_vectors(bench, vectors_of(run), "SELECT * FROM to_score"):
         found = checked(scorer, scorer(_batch(rows_of)), rows_of["pair_id"])
         rows = score_rows(run, scorer, "pair", rows_of["pair_id"], found, run.encoder.digest)
         yield from rows.to_batches()

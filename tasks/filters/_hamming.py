@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.batch import on_disk
+
 Hashes = NDArray[np.uint64]
 Rows = NDArray[np.signedinteger[Any]]
 
@@ -56,7 +58,7 @@ def representatives(hashes: Hashes, max_distance: int) -> Rows:
     distinct = np.sort(first[telling])  # in order of priority
     del first, bits, telling
     if max_distance and len(distinct):
-        count, hashes = len(hashes), hashes[distinct]  # whoever called may have let go of them
+        count, hashes = len(hashes), on_disk(hashes[distinct])  # whoever called may have let go of them
         nearest = distinct[_greedy(hashes, max_distance)]
         joined = np.arange(count, dtype=number)
         joined[distinct] = nearest

@@ -3,7 +3,6 @@
 import subprocess
 import sys
 import tempfile
-from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from storage.database import database
 from storage.lake import Diff, Lake, UpsertCount
 from storage.rows import table_digest
 from storage.staging import Staging
-from storage.upserts import without
+from storage.upserts import Known, without
 from tests.storage.conftest import commit, text_rows, texts_of, upsert
 
 REPOSITORY = Path(__file__).parents[2]
@@ -223,9 +222,10 @@ def test_of_rows_that_may_repeat_a_key_the_first_counts(lake):
     assert texts_of(lake) == {"a": "1", "b": "2", "c": "4"}
 
 
-@pytest.mark.parametrize("parts", [1, 3, 64])
-def test_keys_that_are_compared_in_parts_end_as_a_dictionary_does(lake, monkeypatch, parts):
-    monkeypatch.setattr("storage.upserts.room", lambda rows: nullcontext(parts))
+@pytest.mark.parametrize("bits", [0, 1, 3, 40])
+def test_keys_of_which_hashes_begin_alike_end_as_a_dictionary_does(lake, monkeypatch, bits):
+    monkeypatch.setattr("storage.matching._mask", lambda count: np.uint64((1 << (64 - bits)) - 1))
+    monkeypatch.setattr("storage.upserts.COMPARED_ROWS", 30)
     before = {f"{n:03d}": "old" for n in range(0, 90, 2)}
     staged = [(f"{n:03d}", "old" if n % 3 else "new") for n in range(60)] + [("001", "late"), ("010", "late")]
     with lake.writer() as writer:
@@ -238,6 +238,37 @@ def test_keys_that_are_compared_in_parts_end_as_a_dictionary_does(lake, monkeypa
     replaced = sum(before.get(key, text) != text for key, text in first.items())
     added = len(first.keys() - before.keys())
     assert found == UpsertCount(added, replaced, len(first) - added - replaced)
+
+
+def _addresses(lake: Lake, keys: list[str]) -> dict[str, int]:
+    """Where the rows with some keys lie, in the newest snapshot."""
+    table = lake.dataset("texts", lake.head()).scanner(columns=["text_id"], with_row_address=True).to_table()
+    return {row["text_id"]: row["_rowaddr"] for row in table.to_pylist() if row["text_id"] in keys}
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_rows_known_to_differ_end_as_compared_ones_do(lake, seed):
+    draw, wanted = np.random.default_rng(seed), {}
+    for round_ in range(4):
+        some = {
+            f"{n:03d}": f"{round_ // 2} {n}" for n in draw.choice(60, draw.integers(2, 40), replace=False)
+        }
+        differing = [key for key, text in some.items() if wanted.get(key) != text]
+        at = _addresses(lake, differing) if wanted else {}
+        compared = [key for key in some if key not in differing or int(key) % 2]
+        table = text_rows({key: some[key] for key in compared + [k for k in differing if k not in compared]})
+        replaced = np.sort(np.array([at[k] for k in differing if k not in compared and k in at], np.uint64))
+        with lake.writer() as writer:
+            known = Known(len(some) - len(compared), replaced)
+            found = writer.upsert(TEXTS, pds.dataset(table), known=known)
+            again = writer.upsert(TEXTS, pds.dataset(table), known=known)  # as when a task is tried again
+            writer.commit(tag="latest", recipe_digest="d", run_id=str(round_))
+        changed = sum(key in wanted for key in differing)
+        assert found == UpsertCount(len(differing) - changed, changed, len(some) - len(differing))
+        assert again == UpsertCount(equal=len(some))
+        wanted |= some
+        assert texts_of(lake) == wanted
+        assert len(lake.read("texts")) == len(wanted)
 
 
 def test_keys_are_compared_in_less_memory_than_they_take(lake):

@@ -1,13 +1,15 @@
 import random
+from collections import Counter
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from schemas.tables import MEDIA, TEXTS
 from storage import lake as lakes
 from storage import workbench as workbenches
-from storage.database import LITTLE_MB, LITTLE_ROWS, cursor, expect, room
+from storage.database import LITTLE_MB, LITTLE_ROWS, expect
 from storage.staging import Staging
 from storage.workbench import database, mapped, workbench
 from tests.storage.conftest import text_rows, upsert
@@ -252,27 +254,6 @@ def test_joins_of_many_rows_may_hold_more(lake_dir, memory, little, rows, mb):
     assert float(said.removesuffix(" MiB")) == pytest.approx(mb * 1e6 / 2**20, abs=0.1)
 
 
-@pytest.mark.parametrize(
-    ("memory", "rows", "mb", "parts"),
-    [
-        ("auto", 10, 20, 1),
-        ("auto", LITTLE_ROWS, 20, 1),
-        ("auto", 2 * LITTLE_ROWS, 20 * 2**0.5, 1),
-        ("auto", 9 * LITTLE_ROWS, 30, 4),  # 60 MB at once; half of that hold a quarter of the rows
-        ("50MB", 9 * LITTLE_ROWS, 50, 1),
-    ],
-)
-def test_a_join_of_more_rows_gets_half_more_memory_and_is_made_in_parts_beyond(memory, rows, mb, parts):
-    said = "SELECT current_setting('memory_limit')"
-    with database(memory, little=20), cursor() as con:
-        before = con.execute(said).fetchall()
-        with room(rows) as found:
-            ((now,),) = con.execute(said).fetchall()
-        assert con.execute(said).fetchall() == before
-    assert found == parts
-    assert float(now.removesuffix(" MiB")) == pytest.approx(mb * 1e6 / 2**20, abs=0.6)
-
-
 def test_a_statement_that_lacks_memory_is_made_again_with_more_unless_the_user_set_it(lake_dir, caplog):
     caplog.set_level("DEBUG", logger="xmodal.joins")
     lake = lakes.open(lake_dir)
@@ -330,3 +311,36 @@ def test_rows_that_are_written_to_be_mapped_have_no_name_that_a_killed_process_c
     table = mapped(batches(), pa.schema([("n", pa.int64()), ("word", pa.string())]))
     assert table["n"].to_pylist() == list(range(50)) and table["word"][13].as_py() == "w3"
     assert table.nbytes and seen == [] == list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("rows", [0, 1, 500])
+def test_rows_whose_key_stands_again_are_kept(bench, monkeypatch, rows):
+    monkeypatch.setattr("storage.repeats.HASHED_ROWS", 7)
+    draw = np.random.default_rng(rows)
+    said = [(int(a), f"{b}", n) for n, (a, b) in enumerate(draw.integers(0, (3, 90), (rows, 2)))]
+    bench.offer(
+        "said",
+        lambda: pa.table({name: [row[at] for row in said] for at, name in enumerate("abn")}),
+    )
+    bench.hold_repeated("again", "SELECT * FROM said WHERE n % 5 < 4", "a", "b")
+    asked = [row for row in said if row[2] % 5 < 4]
+    times = Counter(row[:2] for row in asked)
+    assert sorted(bench.rows("SELECT * FROM again")) == sorted(row for row in asked if times[row[:2]] > 1)
+
+
+def test_every_row_of_the_snapshot_can_be_had_with_its_address(lake_dir):
+    lake = lakes.open(lake_dir)
+    with lake.writer() as writer:
+        upsert(writer, {f"{n:03d}": str(n) for n in range(100)})
+        writer.commit(tag="latest", recipe_digest="d", run_id="r")
+    with lake.writer() as writer:
+        upsert(writer, {f"{n:03d}": "new" for n in range(0, 100, 3)})
+        head = writer.commit(tag="latest", recipe_digest="d", run_id="s")
+    table = lake.dataset("texts", head).scanner(columns=["text_id", "text"], with_row_address=True).to_table()
+    expected = {(row["_rowaddr"], row["text_id"], row["text"]) for row in table.to_pylist()}
+    with workbench(lake, head, Staging(lake.place, "run")) as bench:
+        bench.add_addressed(TEXTS, MEDIA)
+        assert set(bench.rows("SELECT _rowaddr, text_id, text FROM addressed_texts")) == expected
+        some = bench.rows("SELECT _rowaddr, text_id, text FROM addressed_texts WHERE text = 'new'")
+        assert set(some) == {row for row in expected if row[2] == "new"} and len(some) == 34
+        assert bench.rows("SELECT count(_rowaddr) FROM addressed_media") == [(0,)]
