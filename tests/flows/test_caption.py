@@ -421,3 +421,34 @@ def test_learners_see_what_is_kept_and_not_doubted(curated, lake_dir, tmp_path):
     drafts = rows(curated, "captions", active=True)
     assert {draft["text"] for draft in drafts} == {"15 squares"}  # of the sixteen that came with a caption
     assert len({draft["learned_from"] for draft in drafts}) == 1 and drafts[0]["learned_from"]
+
+
+def test_what_was_written_goes_with_its_media_and_is_back_with_those_it_stayed_for(
+    curated, lake_dir, pictures, recipe, tmp_path
+):
+    caption(asks("honest"), lake_dir)
+    bearing: dict[str, list[str]] = {}
+    for row in rows(curated, "pairs", role="synthetic", present=True):
+        bearing.setdefault(row["text_id"], []).append(row["media_id"])
+    text, media = max(bearing.items(), key=lambda found: len(found[1]))
+    assert len(media) > 1
+    file_of = {row["media_id"]: row["locators"][0].removeprefix("source/") for row in rows(curated, "media")}
+    away = tmp_path / "away"
+    away.mkdir()
+
+    def state():
+        (of_text,) = [row["present"] for row in rows(curated, "texts", text_id=text)]
+        pairs = rows(curated, "pairs", text_id=text, present=True)
+        return of_text, {row["media_id"] for row in pairs}
+
+    def move(some, source, target):
+        for medium in some:
+            (source / file_of[medium]).rename(target / file_of[medium])
+        curate(recipe, lake=lake_dir)
+
+    move(media[:1], pictures, away)
+    assert state() == (True, set(media[1:]))
+    move(media[:1], away, pictures)
+    assert state() == (True, set(media))
+    move(media, pictures, away)
+    assert state() == (False, set())

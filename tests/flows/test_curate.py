@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import shutil
@@ -182,6 +183,45 @@ def test_in_steps_or_at_once_ends_in_the_same_content(media_folder, recipe_of, t
     curate(recipe_of(media_folder), lake=whole)
     assert content_of(step) == content_of(whole)
     assert lakes.open(step).head().digest == lakes.open(whole).head().digest
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_any_sequence_of_changes_ends_as_a_lake_made_at_once_has_it(
+    recipe_of, tmp_path, lake_dir, content_of, seed
+):
+    """Places get another of a few pictures, another of a few captions, none, or nothing at all."""
+    draw = np.random.default_rng(seed)
+    folder, recipe = tmp_path / "media", recipe_of(tmp_path / "media", near_duplicates={"max_distance": 3})
+    drawn = [write_picture(tmp_path / "drawn" / f"{n}.png", n).read_bytes() for n in range(6)]
+    folder.mkdir()
+    seen: set[str] = set()
+    for round_ in range(5):
+        for place in draw.choice(14, 14 if not round_ else 5, replace=False):
+            picture, caption = int(draw.integers(-2, len(drawn))), int(draw.integers(-2, 5))
+            for path in (folder / f"{place:02d}.png", folder / f"{place:02d}.txt"):
+                path.unlink(missing_ok=True)
+            if picture >= 0:
+                (folder / f"{place:02d}.png").write_bytes(drawn[picture])
+                if caption >= 0:
+                    (folder / f"{place:02d}.txt").write_text(f"caption number {caption} of a few")
+        curate(recipe, lake=lake_dir)
+        curate(recipe, lake=str(tmp_path / f"at-once-{round_}"))
+        found, expected = content_of(lake_dir), content_of(str(tmp_path / f"at-once-{round_}"))
+        for table in ("sources", "media", "texts", "pairs"):
+            assert [row for row in found[table] if row["present"]] == [
+                row for row in expected[table] if row["present"]
+            ], table
+        here = {row["media_id"] for row in found["media"]}
+        assert seen <= here  # and whatever was there before
+        seen = here
+        in_the_files = {
+            f"source/{path.name}": hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in folder.glob("*.png")
+        }
+        assert in_the_files == {
+            place: row["media_id"] for row in found["media"] if row["present"] for place in row["locators"]
+        }
 
 
 def test_a_reader_at_a_tag_never_sees_a_later_run(media_folder, recipe_of, lake_dir, content_of):
