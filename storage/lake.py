@@ -432,8 +432,8 @@ class Writer:
     ) -> UpsertCount:
         """Add new rows and replace changed ones; equal rows are left alone, and no version is made for them.
 
-        Rows stream: what is held in memory is two bytes a row; keys are compared by what lies in files, within the `database`
-        around, which spills. What is replaced is appended, and the rows it replaces are deleted by their addresses.
+        Rows stream: what is held in memory is three bytes a row; keys are compared by what lies in files, within the `database`
+        around. What is replaced is appended, and the rows it replaces are deleted by their addresses.
 
         Args:
             spec: The table.
@@ -442,7 +442,8 @@ class Writer:
             repeats: Whether a key may stand twice after all; its first row counts.
             stamps: Whether rows that are equal but for columns outside their digest are replaced too. The next snapshot then
                 names them, though its content may be that of the one before.
-            known: What is known of staged rows beside the newest snapshot; not used once this writer has written to the table.
+            known: What is known of staged rows beside a snapshot; not used unless that is the one this writer builds on, and the
+                table is as it names it.
 
         Raises:
             LakeError: A key stands twice in `staged`, and may not.
@@ -454,11 +455,15 @@ class Writer:
             metadata,
             repeats=repeats,
             stamps=stamps,
-            known=None if spec.name in self._touched else known,
+            known=known if known and self._is_of_head(spec.name, known.snapshot_id) else None,
         )
         if counted.added + counted.replaced > MANY_ROWS:
             give_back()  # Lance's buffers of pages, more than a hundred MB
         return counted
+
+    def _is_of_head(self, table: str, snapshot_id: str) -> bool:
+        """Whether a table is as a snapshot names it. After a commit, or an upsert, what was known before is not so any more."""
+        return table not in self._touched and snapshot_id == (self.head.snapshot_id if self.head else "")
 
     def _upserted(
         self,

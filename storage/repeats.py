@@ -49,7 +49,7 @@ def first_rows(
 
 
 def twice(hashes_of: Iterable[pa.RecordBatch], count: int) -> NDArray[np.uint64]:
-    """Return the hashes that stand more than once, each once.
+    """Return the hashes that stand more than once, each once, ascending; in a file once they are many.
 
     Args:
         hashes_of: Batches with a column `hash`, uint64.
@@ -60,8 +60,24 @@ def twice(hashes_of: Iterable[pa.RecordBatch], count: int) -> NDArray[np.uint64]
         hashes[done : done + len(batch)] = batch["hash"].to_numpy()
         done += len(batch)
     hashes.sort()
-    again = [hashes[at][1:][hashes[at][1:] == hashes[at][:-1]] for at in _overlapping(count)]
-    return np.unique(np.concatenate([np.empty(0, np.uint64), *again]))
+    again, done = empty_on_disk(sum(map(len, _equal(hashes))), np.uint64), 0
+    for part in _equal(hashes):
+        again[done : done + len(part)] = part
+        done += len(part)
+    return again
+
+
+def _equal(hashes: NDArray[np.uint64]) -> Iterator[NDArray[np.uint64]]:
+    """Yield, a part at a time, the values that stand more than once among ascending ones, each once."""
+    last = None
+    for at in _overlapping(len(hashes)):
+        part = hashes[at]
+        found = np.unique(part[1:][part[1:] == part[:-1]])
+        if len(found) and found[0] == last:
+            found = found[1:]
+        if len(found):
+            last = found[-1]
+        yield found
 
 
 def _later(

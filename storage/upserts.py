@@ -53,10 +53,12 @@ class Known:
     """What is known, without a comparison, of the last of the staged rows: the table lacks them, or has them otherwise.
 
     Args:
+        snapshot_id: The snapshot that is known of; empty for none: of another one it says nothing.
         rows: How many these are.
         replaced: (R,) Addresses of the rows it has otherwise, ascending.
     """
 
+    snapshot_id: str
     rows: int
     replaced: NDArray[np.uint64]
 
@@ -92,9 +94,16 @@ def compared(
     if asked:
         is_equal, others = _asked(spec, staged, base, is_first[:asked], equal=equal)
         is_wanted[:asked] &= ~is_equal
-        replaced = np.concatenate([others, replaced]) if len(replaced) else others
-        replaced.sort()  # so that a part of what is deleted touches few files
+        replaced = _joined(others, replaced)
     return Compared(is_wanted, replaced, repeated)
+
+
+def _joined(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return the addresses of both, ascending, so that a part of what is deleted touches few files."""
+    both = empty_on_disk(len(one) + len(other), np.uint64)
+    both[: len(one)], both[len(one) :] = one, other
+    both.sort()
+    return both
 
 
 def _firsts(spec: TableSpec, staged: pds.Dataset, *, repeats: bool) -> NDArray[np.bool_]:

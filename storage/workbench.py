@@ -248,11 +248,14 @@ class Workbench:
         is_lacking = np.ones(len(rows_of), bool)
         with cursor() as con:
             keys = keys_of(con, lambda: numbered(pds.dataset(rows_of), [key]), key, is_lacking)
-        for batch in self.batches(
-            f"SELECT hash({its_key}) AS hash, {its_key} AS key FROM ({others})", size=KEY_ROWS
-        ):
-            for _, numbers in keys.matches(batch["hash"].to_numpy(), batch["key"]):
-                is_lacking[numbers] = False
+
+        def streamed() -> None:
+            theirs = f"SELECT hash({its_key}) AS hash, {its_key} AS key FROM ({others})"
+            for batch in self.batches(theirs, size=KEY_ROWS):
+                for _, numbers in keys.matches(batch["hash"].to_numpy(), batch["key"]):
+                    is_lacking[numbers] = False
+
+        with_enough(streamed)
         self._con.register(name, held(_only(rows_of, is_lacking)))
 
     def hold_repeated(self, name: str, sql: str, *key: str) -> None:

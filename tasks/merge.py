@@ -172,16 +172,24 @@ _SECOND = {
 _THIRD = {
     "told_pairs": "SELECT _rowaddr, pair_id, role, present, kept, dropped_by FROM addressed_pairs "
     "SEMI JOIN staged_texts USING (pair_id)",
-    "asked_pairs": "SELECT pair_id, media_id, text_id, present FROM base_pairs SEMI JOIN touched_media USING (media_id)",
+    "asked_pairs": "SELECT pair_id, media_id, text_id FROM base_pairs SEMI JOIN touched_media USING (media_id) WHERE present",
     "found_pairs": "SELECT DISTINCT media_id, unnest(text_ids) AS text_id FROM now_sources "
     "SEMI JOIN touched_media USING (media_id) WHERE present",
     "unbound": "SELECT * FROM asked_pairs ANTI JOIN found_pairs USING (media_id, text_id)",
     "about": "SELECT * FROM unbound SEMI JOIN written USING (text_id)",
     "found_about": "SELECT media_id FROM found_media SEMI JOIN about USING (media_id)",
     "written_pairs": "SELECT pair_id FROM about SEMI JOIN found_about USING (media_id)",
-    "gone_pairs": "SELECT pair_id FROM unbound ANTI JOIN written_pairs USING (pair_id)",
-    # what was written about a medium that is back, and about another one that was there all the time
-    "back_pairs": "SELECT pair_id FROM asked_pairs ANTI JOIN gone_pairs USING (pair_id) WHERE NOT present",
+    "pairs_of_gone": "SELECT pair_id FROM base_pairs SEMI JOIN gone_texts USING (text_id)",
+    "unwritten": "SELECT pair_id FROM unbound ANTI JOIN written_pairs USING (pair_id)",
+    "gone_pairs": "SELECT pair_id FROM unwritten UNION SELECT pair_id FROM pairs_of_gone",
+    # What was written is said of a medium again where it is back, or where the same was written of another one since.
+    "lost": "SELECT pair_id, media_id, text_id FROM base_pairs WHERE NOT present",
+    "lost_texts": "SELECT text_id FROM base_texts SEMI JOIN lost USING (text_id) "
+    "WHERE present AND origin = 'synthetic' AND generator IS NOT NULL",
+    "standing_texts": "SELECT text_id FROM lost_texts ANTI JOIN gone_texts USING (text_id)",
+    "lost_alone": "SELECT pair_id, media_id FROM lost SEMI JOIN standing_texts USING (text_id)",
+    "standing_media": "SELECT media_id FROM now_media SEMI JOIN lost_alone USING (media_id) WHERE present",
+    "back_pairs": "SELECT pair_id FROM lost_alone SEMI JOIN standing_media USING (media_id)",
 }
 HASHED = pa.schema([("place", pa.int64()), ("media_id", pa.string()), ("phash", pa.string())])
 # The largest picture of a cluster stands for it.

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from schemas.batch import empty_on_disk
 from schemas.tables import (
     DECISIONS,
     DIVISIONS,
@@ -291,7 +292,12 @@ def _replaced(bench: Workbench, spec: TableSpec) -> NDArray[np.uint64] | None:
     if spec.name not in _REPLACED:
         return None
     found = bench.mapped(f"SELECT address FROM {_REPLACED[spec.name]}")["address"]
-    return np.sort(np.concatenate([np.empty(0, np.uint64), *(chunk.to_numpy() for chunk in found.chunks)]))
+    replaced, done = empty_on_disk(len(found), np.uint64), 0
+    for chunk in found.chunks:
+        replaced[done : done + len(chunk)] = chunk.to_numpy()
+        done += len(chunk)
+    replaced.sort()
+    return replaced
 
 
 def _upsert(
@@ -308,7 +314,8 @@ def _upsert(
     rows_of = run.staging.dataset(staged, spec.stored)
     known = None
     if replaced is not None:  # what is new of the other tables the snapshot lacks for sure
-        known = Known(len(replaced) if spec is MEDIA else rows_of.count_rows(), replaced)
+        rows_known = len(replaced) if spec is MEDIA else rows_of.count_rows()
+        known = Known(run.base.snapshot_id if run.base else "", rows_known, replaced)
     # a source that was read and found equal is known by its new time, size and settings: not to be read again by every run
     done = writer.upsert(spec, rows_of, repeats=repeats, stamps=spec is SOURCES, known=known)
     step.count(f"{spec.name} added", done.added)

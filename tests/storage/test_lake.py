@@ -259,7 +259,7 @@ def test_rows_known_to_differ_end_as_compared_ones_do(lake, seed):
         table = text_rows({key: some[key] for key in compared + [k for k in differing if k not in compared]})
         replaced = np.sort(np.array([at[k] for k in differing if k not in compared and k in at], np.uint64))
         with lake.writer() as writer:
-            known = Known(len(some) - len(compared), replaced)
+            known = Known(lake.head().snapshot_id if lake.head() else "", len(some) - len(compared), replaced)
             found = writer.upsert(TEXTS, pds.dataset(table), known=known)
             again = writer.upsert(TEXTS, pds.dataset(table), known=known)  # as when a task is tried again
             writer.commit(tag="latest", recipe_digest="d", run_id=str(round_))

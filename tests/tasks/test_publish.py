@@ -1,35 +1,48 @@
-"""What of the present state differs from the snapshot's."""
+"""A commit that is tried again."""
 
-import duckdb
-import numpy as np
 import pytest
 
-from tasks.publish import _EITHER, _differing
+from flows.curate import curate
+from storage import lake as lakes
+from tasks import publish
+from tests.conftest import write_picture
 
-VALUES = [None, "", "a", "b"]
-LISTS = [None, [], ["a"], ["a", "b"]]
+pytestmark = pytest.mark.usefixtures("prefect_server")
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_rows_compared_some_columns_at_a_time_are_those_that_differ_in_any(seed):
-    draw = np.random.default_rng(seed)
+@pytest.mark.slow
+@pytest.mark.parametrize("failing", ["gate", "record"])
+@pytest.mark.parametrize("filled", [False, True])
+def test_a_commit_that_fails_after_its_snapshot_is_there_writes_no_row_twice(
+    media_folder, recipe_of, lake_dir, tmp_path, monkeypatch, failing, filled
+):
+    recipe, tries = recipe_of(media_folder), []
+    if filled:
+        curate(recipe, lake=lake_dir)
+        write_picture(media_folder / "12.png", 12)
+        (media_folder / "12.txt").write_text("one more picture of blocks")
+        (media_folder / "03.txt").write_text("quite another caption")
+        (media_folder / "05.png").unlink()
+        (media_folder / "05.txt").unlink()
+    whole = getattr(publish, failing)
 
-    def rows(keys):
-        return {
-            key: (VALUES[draw.integers(4)], LISTS[draw.integers(4)], bool(draw.integers(2))) for key in keys
-        }
+    def at_first_not(*given, **named):
+        tries.append(1)
+        if len(tries) == 1:
+            raise OSError("the disk was away for a moment")
+        return whole(*given, **named)
 
-    base, here = rows(range(0, 60)), rows(range(20, 80))
-    here |= {key: base[key] for key in draw.choice(range(20, 60), 15, replace=False).tolist()}
-    here[99] = (None, None, None)  # new, and like nothing in every column
-    with duckdb.connect() as con:
-        for name, of_name in (("base", base), ("here", here)):
-            con.execute(f"CREATE TABLE {name} (id INTEGER, word VARCHAR, words VARCHAR[], kept BOOLEAN)")
-            con.executemany(
-                f"INSERT INTO {name} VALUES (?, ?, ?, ?)", [(key, *row) for key, row in of_name.items()]
-            )
-        con.execute("CREATE TABLE one AS " + _differing("id", "here", "base", "word", "kept"))
-        con.execute("CREATE TABLE other AS " + _differing("id", "here", "base", "words"))
-        found = con.execute(_EITHER.format(key="id", one="one", other="other")).fetchall()
-    expected = [key for key, row in here.items() if base.get(key) != row]
-    assert sorted(key for (key,) in found) == sorted(expected)
+    monkeypatch.setattr(publish, failing, at_first_not)
+    done = curate(recipe, lake=lake_dir)
+    assert len(tries) == 2
+    monkeypatch.undo()
+    at_once = curate(recipe, lake=str(tmp_path / "at-once"))
+    lake, other = lakes.open(lake_dir), lakes.open(at_once_uri := str(tmp_path / "at-once"))
+    assert at_once_uri and lake.head() == done
+    for table in ("media", "texts", "pairs", "sources", "scores"):
+        key = lakes.key_of(table)
+        rows = lake.read(table)
+        assert len(rows) == len(set(rows[key].to_pylist())), table
+        if not filled:
+            assert done.digests[table] == at_once.digests[table]
+        assert set(other.read(table)[key].to_pylist()) <= set(rows[key].to_pylist())
