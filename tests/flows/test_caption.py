@@ -452,3 +452,20 @@ def test_what_was_written_goes_with_its_media_and_is_back_with_those_it_stayed_f
     assert state() == (True, set(media))
     move(media, pictures, away)
     assert state() == (False, set())
+
+
+def test_a_text_that_its_source_no_longer_has_goes_with_what_else_it_was_said_of(lake_dir, pictures, recipe):
+    """The source wrote it first, so nothing the platform wrote of other media keeps it."""
+    beside = pictures / "00.json"
+    given = {"text": "red square", "language": "en", "origin": "synthetic"}
+    beside.write_text(json.dumps({"texts": [given]}))
+    curate(recipe, lake=lake_dir)
+    lake = lakes.open(lake_dir)
+    caption(asks("honest"), lake_dir)
+    (text,) = rows(lake, "texts", text="red square")
+    bearing = {row["media_id"] for row in rows(lake, "pairs", text_id=text["text_id"], present=True)}
+    assert text["generator"] is None and len(bearing) > 1
+    beside.unlink()
+    curate(recipe, lake=lake_dir)
+    assert [row["present"] for row in rows(lake, "texts", text="red square")] == [False]
+    assert rows(lake, "pairs", text_id=text["text_id"], present=True) == []
