@@ -10,6 +10,7 @@ from collections.abc import Callable
 from sqlglot import exp
 
 from schemas.errors import SqlError
+from storage.sql.grammar import written
 
 VALUE_BYTES = 16 << 20  # of one text
 LIST = 10_000  # elements of a list made by range() in place of a column
@@ -79,12 +80,12 @@ def _listing(given: list[exp.Expr], call: exp.Expr) -> None:
     numbers = [_number(each) for each in given]
     hint = f"as a list it may have {LIST} elements, bounds written as numbers; for more, FROM range(...)"
     if None in numbers or call.find_ancestor(exp.Lambda, exp.Comprehension):
-        raise SqlError(f"cannot bound {call.sql(dialect='duckdb')[:60]}: {hint}")
+        raise SqlError(f"cannot bound {written(call)[:60]}: {hint}")
     known = [number for number in numbers if number is not None]
     start, stop = (0.0, known[0]) if len(known) == 1 else (known[0], known[1])
     step = known[2] if len(known) > 2 else 1.0
     if step == 0 or abs((stop - start) / step) > LIST:
-        raise SqlError(f"{call.sql(dialect='duckdb')[:60]} is too long: {hint}")
+        raise SqlError(f"{written(call)[:60]} is too long: {hint}")
 
 
 def _number(node: exp.Expr) -> float | None:

@@ -178,6 +178,11 @@ def written(tree: exp.Expr) -> str:
         raise SqlError("the statement is nested too deep; write it flatter, as with WITH") from error
     except SqlglotError as error:
         raise SqlError(f"cannot write the statement for the engine: {_first_line(error)}") from error
+    except ValueError as error:  # paths of -> that look everywhere, or choose by a condition
+        raise SqlError(
+            f"cannot write the statement for the engine: {_first_line(error)}; in place of column -> path write "
+            "json_extract(column, path)"
+        ) from error
 
 
 def bindings(parsed: Parsed, params: Sequence[Any] | Mapping[str, Any]) -> dict[str, Any]:

@@ -541,3 +541,11 @@ def test_what_is_mapped_from_files_is_not_held_against_a_statement():
     assert watch._held() - before < 10 << 20
     taken = np.ones(60 << 20, np.uint8)
     assert watch._held() - before > 50 << 20 and taken[-1] == 1
+
+
+@pytest.mark.parametrize("path", ["$..b", "$.a[?(@.b > 1)]"])
+def test_a_path_that_an_arrow_cannot_take_is_refused_in_words_and_a_call_takes_it(path):
+    with pytest.raises(SqlError, match="json_extract"):
+        written(parse(f"SELECT extra -> '{path}' FROM media").tree)
+    call = f"SELECT json_extract(extra, '{path}') FROM media"
+    assert written(parse(call).tree) == call
