@@ -133,10 +133,19 @@ def _look_up(
     first: Rows,
 ) -> None:
     """Lower `first` to the first gallery hash within reach among those that equal a query under a mask."""
-    start = np.searchsorted(keys, queries & mask, side="left")
-    count = np.searchsorted(keys, queries & mask, side="right") - start
-    asked = np.flatnonzero(count)
-    for rows in _chunks(asked, count[asked]):
+    asked = queries & mask
+    order_of = np.argsort(
+        asked
+    )  # looked up one after another, they find most of the way in the processor's memory
+    asked = asked[order_of]
+    found = np.searchsorted(keys, asked)
+    hit = np.flatnonzero(found < len(keys))
+    hit = hit[keys[found[hit]] == asked[hit]]
+    start, count = np.zeros(len(queries), np.intp), np.zeros(len(queries), np.intp)
+    start[order_of[hit]] = found[hit]
+    count[order_of[hit]] = np.searchsorted(keys, asked[hit], side="right") - found[hit]
+    hit = np.flatnonzero(count)
+    for rows in _chunks(hit, count[hit]):
         counts = count[rows]
         begin = np.cumsum(counts) - counts
         position = np.arange(counts.sum()) + np.repeat(start[rows] - begin, counts)
