@@ -16,7 +16,7 @@ import duckdb
 from schemas.errors import NoSuchTable
 from storage import history
 from storage.causes import TELLING, Cause, cause_of, telling
-from storage.database import LITTLE_ROWS, MEMORY, as_written, cursor, database, expect, with_enough
+from storage.database import MEMORY, as_written, cursor, database, expect, with_enough
 from storage.differing import Differing
 from storage.lake import Lake
 from storage.sides import Setting, Sides
@@ -28,6 +28,7 @@ from storage.versions import Snapshot
 from storage.windows import with_values
 
 _LIMITS = Limits(seconds=900.0, memory=MEMORY)
+MANY = 5  # of so many rows of a table one differs where many do, as when the scores of a method are made anew
 LITTLE_MB = 48  # where nobody said; with less, the joins of most of a million rows that differ are made twice
 
 
@@ -128,7 +129,7 @@ def difference(
     old, new = lake.snapshot(before), lake.snapshot(after)
     memory, limits = ("auto", _LIMITS) if limits is None else (limits.memory, limits)
     with database(memory, little=LITTLE_MB), cursor() as con:
-        expect(min(LITTLE_ROWS, max(0, *old.row_counts.values(), *new.row_counts.values())))  # of one table
+        expect(max(0, *old.row_counts.values(), *new.row_counts.values()) // MANY)
         return _difference(Sides(Differing(con, lake, old, new), limits), before, after, tables, limit)
 
 
