@@ -37,8 +37,8 @@ def test_a_commit_that_fails_after_its_snapshot_is_there_writes_no_row_twice(
     assert len(tries) == 2
     monkeypatch.undo()
     at_once = curate(recipe, lake=str(tmp_path / "at-once"))
-    lake, other = lakes.open(lake_dir), lakes.open(at_once_uri := str(tmp_path / "at-once"))
-    assert at_once_uri and lake.head() == done
+    lake, other = lakes.open(lake_dir), lakes.open(str(tmp_path / "at-once"))
+    assert lake.head() == done
     for table in ("media", "texts", "pairs", "sources", "scores"):
         key = lakes.key_of(table)
         rows = lake.read(table)
