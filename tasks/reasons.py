@@ -13,7 +13,7 @@ from schemas.batch import PairBatch, row_numbers
 from tasks.filters.boilerplate import Boilerplate
 from tasks.filters.file_name_like import FileNameLike
 from tasks.noise._canonical import fit_canonical
-from tasks.noise._groups import counted, first_of
+from tasks.noise._groups import Standing, counted, first_of
 
 NEIGHBOURS = 3  # better-matching texts, and media, that are named
 SHARED = 3  # media under one text from which that is worth saying
@@ -101,13 +101,16 @@ def _of_neighbours(pairs: PairBatch, rows: NDArray[np.int64], clean: NDArray[np.
         first = first_of(keys)  # a text under many media is named once
         if len(first) > CANDIDATES:
             first = np.sort(np.random.default_rng(0).choice(first, CANDIDATES, replace=False))
-        gallery = theirs[first].T
+        gallery, same = theirs[first].T, Standing(keys[first])
+        block = np.empty(
+            (min(_CHUNK, len(rows)), len(first)), dtype=np.float32
+        )  # megabytes, written to again and again
         for start in range(0, len(rows), _CHUNK):
             chunk = rows[start : start + _CHUNK]
             here = ours[chunk]
-            similarity = here @ gallery  # (<=CHUNK, distinct)
+            similarity = np.matmul(here, gallery, out=block[: len(chunk)])  # (<=CHUNK, distinct)
             own = np.einsum("nk,nk->n", here, theirs[chunk])
-            similarity[keys[chunk, None] == keys[first]] = -np.inf
+            same.fill(similarity, keys[chunk], -np.inf)
             columns, values = _highest(similarity, NEIGHBOURS)
             for at, row in enumerate(chunk):
                 for position, column in enumerate(columns[at]):

@@ -64,6 +64,37 @@ def first_of(label: NDArray[np.integer]) -> NDArray[np.integer]:
     return _first(_numbered(label))
 
 
+class Standing:
+    """Where each value of a column stands, to be asked for many at a time.
+
+    Args:
+        column: (R,) integers.
+    """
+
+    def __init__(self, column: NDArray[np.integer]) -> None:
+        self._order = np.argsort(column, kind="stable")
+        self._values = column[self._order]
+
+    def cells(self, values: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return every (row of `values`, row of the column) with one value, as two arrays in step."""
+        first, count = self._found(values)
+        within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+        return np.repeat(np.arange(len(values)), count), self._order[np.repeat(first, count) + within]
+
+    def fill(self, block: NDArray[np.floating], values: NDArray[np.integer], number: float) -> None:
+        """Write a number to those cells of a block, (len(values), R)."""
+        first, count = self._found(values)
+        for row in np.flatnonzero(
+            count
+        ):  # lists of all cells would be larger than the block where one value is frequent
+            block[row, self._order[first[row] : first[row] + count[row]]] = number
+
+    def _found(self, values: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return where each value begins among those in order, and how often it stands there."""
+        first = np.searchsorted(self._values, values, side="left")
+        return first, np.searchsorted(self._values, values, side="right") - first
+
+
 def _first(number: NDArray[np.integer]) -> NDArray[np.integer]:
     """Return the first row of each number from 0; there are no gaps. (K,)."""
     first = np.empty(int(number.max(initial=-1)) + 1, index_dtype(len(number)))
