@@ -13,24 +13,26 @@ _HELD = ".held"  # in each folder: locked as long as the process that made it li
 
 
 @contextmanager
-def scratch(purpose: str) -> Iterator[str]:
-    """Offer a temporary folder `xmodal-<purpose>-...` in the system's place for such, and remove it afterwards.
+def scratch(purpose: str, place: Path | None = None) -> Iterator[str]:
+    """Offer a temporary folder `xmodal-<purpose>-...`, and remove it afterwards.
 
     Args:
         purpose: What it is for, in a word.
+        place: Where, if what is made there is to be moved within one file system; the system's place for such by default.
     """
     with ExitStack() as stack:
-        yield kept(purpose, stack)
+        yield kept(purpose, stack, place)
 
 
-def kept(purpose: str, until: ExitStack) -> str:
+def kept(purpose: str, until: ExitStack, place: Path | None = None) -> str:
     """Return a temporary folder that goes when the stack is closed, or after the process's death.
 
     Args:
         purpose: What it is for, in a word.
         until: What closes with it.
+        place: Where; the system's place for temporary files by default.
     """
-    place = Path(tempfile.gettempdir())
+    place = place or Path(tempfile.gettempdir())
     with _alone(place):
         _swept(place)
         folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{purpose}-", dir=place))

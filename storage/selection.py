@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import duckdb
 import pyarrow as pa
@@ -19,6 +18,7 @@ from schemas.errors import DataError, NoSuchSnapshot
 from schemas.tables import MEDIA, PAIRS, SERVED, TEXTS
 from storage.lake import Lake
 from storage.places import Place
+from storage.scratch import scratch
 from storage.staging import Staging
 from storage.versions import Snapshot
 from storage.workbench import workbench
@@ -170,8 +170,8 @@ def _write(lake: Lake, snapshot: Snapshot, ids: _Ids, use: str, path: Path) -> N
     elif ids.table is not None:
         of_media = "AND m.media_id IN (SELECT media_id FROM chosen)"
     with (
-        TemporaryDirectory(dir=path.parent, prefix=".") as scratch,
-        workbench(lake, snapshot, Staging(Place(scratch), "selection")) as bench,
+        scratch("selection", path.parent) as folder,
+        workbench(lake, snapshot, Staging(Place(folder), "selection")) as bench,
     ):
         bench.add_base(MEDIA, PAIRS, TEXTS, SERVED)
         if ids.table is not None:

@@ -4,6 +4,9 @@ import csv
 import hashlib
 import json
 import pickle
+import signal
+import subprocess
+import sys
 import tarfile
 from collections import Counter
 from pathlib import Path
@@ -20,10 +23,12 @@ from flows.export import export
 from schemas.errors import DataError
 from schemas.recipes import MethodRef
 from storage import lake as lakes
+from storage.selection import select
 from tasks.loading import SnapshotDataset, SnapshotStream, decoded
 from tests.conftest import write_picture
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
+REPOSITORY = Path(__file__).parents[2]
 FORMATS = ("csv", "huggingface", "lance", "parquet", "webdataset")
 
 
@@ -208,6 +213,22 @@ def test_a_dataset_gives_every_pair_with_its_pixels(lake):
     data = Path(row["uri"].removeprefix("file://")).read_bytes()
     assert (row["media"] == decoded(data)).all()
     assert row["media"].shape == (40, 48, 3)
+
+
+def test_what_a_killed_process_left_beside_selections_goes_with_the_next(lake, tmp_path):
+    dying = (
+        "import os, signal, sys; from pathlib import Path; from storage import lake, selection\n"
+        "selection.os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "selection.select(lake.open(sys.argv[1]), cache=Path(sys.argv[2]))\n"
+    )
+    killed = subprocess.run(
+        [sys.executable, "-c", dying, lake.uri, str(tmp_path)], cwd=REPOSITORY, check=False
+    )
+    assert killed.returncode == -signal.SIGKILL
+    place = tmp_path / "selections"
+    assert [path.suffix for path in place.glob("[!.]*")] == [""]  # its folder, and no file of rows
+    assert len(select(lake, cache=tmp_path)) == len(_kept(lake))
+    assert [path.suffix for path in place.glob("[!.]*")] == [".arrow"]
 
 
 def test_encoded_media_are_the_very_bytes(lake):
