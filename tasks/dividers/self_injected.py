@@ -7,7 +7,7 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from schemas.batch import chunks, empty_on_disk, index_dtype, row_numbers
+from schemas.batch import chunks, empty_on_disk, on_disk
 from schemas.errors import DataError
 from schemas.source import Source
 from tasks.dividers._guard import FEWEST, auroc, refused, require_scores, too_few
@@ -159,24 +159,19 @@ class SelfInjected:
         Both kinds of scores are drawn anew. If true and wrong scores are bells, the tail of the true ones may reach
         below the worst wrong pair, which triangles cannot see.
         """
+        ascending = on_disk(scores)
+        ascending.sort()
+        is_judged = np.zeros(len(scores), dtype=bool) if verdict is None else verdict >= 0
+        judged, said = scores[is_judged], None if verdict is None else verdict[is_judged]
         counts = np.empty((self.resamples, 3, cells))
-        order = np.argsort(scores, kind="stable")
-        place = np.empty(len(scores), index_dtype(len(scores)))
-        place[order] = row_numbers(len(scores))
-        ascending, said = scores[order], None if verdict is None else verdict[order]
-        del order
         for number in range(self.resamples):
             rng = np.random.default_rng((self.seed, number))
-            drawn = np.empty_like(place)
-            for at in chunks(len(scores), _CHUNK):
-                drawn[at] = place[rng.integers(len(scores), size=at.stop - at.start)]
-            drawn.sort()  # what is looked up in order is found in a tenth of the time
             wrong = np.sort(rng.choice(mismatched, len(mismatched)))
-            counts[number] = 0
-            for at in chunks(len(drawn), _CHUNK):
-                some = drawn[at]
-                tails = tail_shares(ascending[some], wrong)
-                counts[number] += counted(tails, None if said is None else said[some], cells)
+            _, told, told_wrong = counted(tail_shares(judged, wrong), said, cells)
+            # What draws the scores anew comes to: how many of each kind fall in each cell is a multinomial draw.
+            kinds = np.stack([_in_cells(ascending, wrong, cells) - told, told - told_wrong, told_wrong])
+            drawn = rng.multinomial(len(scores), kinds.ravel() / len(scores)).reshape(kinds.shape)
+            counts[number] = drawn.sum(axis=0), drawn[1:].sum(axis=0), drawn[2]
         found = counts[:, 0] / len(scores)
         low, high = np.quantile((self._wrong(counts) * found).sum(axis=1), [0.025, 0.975])
         return float(low), float(high), level_under_bells(found)
@@ -212,6 +207,20 @@ def counted(tails: NDArray[np.float64], verdict: NDArray[np.int8] | None, cells:
     said = np.zeros(len(tails), dtype=bool) if verdict is None else verdict >= 0
     wrong = np.zeros(len(tails), dtype=bool) if verdict is None else verdict == 0
     return np.stack([np.bincount(cell, weights=kind, minlength=cells) for kind in (cell >= 0, said, wrong)])
+
+
+def _in_cells(ascending: NDArray[np.float32], wrong: NDArray[np.float32], cells: int) -> NDArray[np.float64]:
+    """Return how many scores, given in order, lie in each cell of tail shares. (cells,)."""
+    # A tail share falls as scores rise: from each edge on they are sought by halving.
+    edges = np.arange(1, cells)
+    low, high = np.zeros(cells - 1, np.int64), np.full(cells - 1, len(ascending))
+    while (low < high).any():
+        middle = (low + high) // 2
+        tails = tail_shares(ascending[np.minimum(middle, len(ascending) - 1)], wrong)
+        is_beyond = (np.minimum((tails * cells).astype(np.int64), cells - 1) >= edges) & (low < high)
+        low, high = np.where(is_beyond, middle + 1, low), np.where(is_beyond | (low >= high), high, middle)
+    up_to = np.concatenate([[len(ascending)], low, [0]])  # scores whose cell is at least 0, 1, ... cells
+    return (up_to[:-1] - up_to[1:]).astype(np.float64)
 
 
 def tail_shares(scores: NDArray[np.float32], ascending: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -7,7 +7,7 @@ from scipy.stats import norm
 
 from schemas.errors import DataError
 from tasks.dividers import SelfInjected
-from tasks.dividers.self_injected import _WIDTHS, falling_density, level_under_bells, tail_shares
+from tasks.dividers.self_injected import _WIDTHS, _in_cells, falling_density, level_under_bells, tail_shares
 
 RATES = (0, 0.05, 0.2, 0.4, 0.6, 0.8)
 
@@ -51,13 +51,13 @@ def test_the_interval_holds_the_share_about_as_often_as_it_says(make_scores):
 
 
 @pytest.mark.parametrize("judged", [False, True])
-def test_the_interval_is_that_of_resamples_counted_one_by_one(make_scores, monkeypatch, judged):
+def test_the_interval_is_that_of_pairs_drawn_one_by_one(make_scores, judged):
     scores, mismatched, true = make_scores(300, rate=0.3, auroc=0.95, seed=1)
     scores, mismatched = scores.round(2), mismatched.round(2)  # many are equal
     verdict = np.where(np.arange(300) % 5, -1, true).astype(np.int8) if judged else None
-    method, cells = SelfInjected(resamples=9, seed=4), 50
+    resamples, cells = 1500, 50
     counts = []
-    for number in range(9):
+    for number in range(resamples):
         rng = np.random.default_rng((4, number))
         drawn = rng.integers(300, size=300)
         tails = tail_shares(scores[drawn], np.sort(rng.choice(mismatched, len(mismatched))))
@@ -65,12 +65,26 @@ def test_the_interval_is_that_of_resamples_counted_one_by_one(make_scores, monke
         said = [-1] * 300 if verdict is None else verdict[drawn].tolist()
         kinds = [[1.0] * 300, [one >= 0 for one in said], [one == 0 for one in said]]
         counts.append([np.bincount(cell, weights=kind, minlength=cells) for kind in kinds])
-    counts = np.array(counts)
+    method, counts = SelfInjected(resamples=resamples, seed=5), np.array(counts)
     shares = (method._wrong(counts.copy()) * counts[:, 0] / 300).sum(axis=1)
-    monkeypatch.setattr("tasks.dividers.self_injected._CHUNK", 7)
+    wanted = level_under_bells(counts[:, 0] / 300)
     low, high, bells = method._interval(scores, mismatched, verdict, cells)
-    np.testing.assert_allclose([low, high], np.quantile(shares, [0.025, 0.975]))
-    np.testing.assert_allclose(bells, level_under_bells(counts[:, 0] / 300))
+    # Two such quantiles of so many draws differ by a tenth of the spread or so, seldom by a third.
+    np.testing.assert_allclose([low, high], np.quantile(shares, [0.025, 0.975]), atol=0.35 * shares.std())
+    assert bells.mean() == pytest.approx(wanted.mean(), abs=0.15 * wanted.std())
+    assert bells.std() == pytest.approx(wanted.std(), rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("count", "decimals", "cells"), [(1000, 8, 200), (50, 1, 31), (1, 3, 6), (700, 2, 200)]
+)
+def test_how_many_scores_lie_in_each_cell_is_found_without_looking_at_each(count, decimals, cells):
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        scores, wrong = (np.sort(rng.random(n).round(decimals)).astype(np.float32) for n in (count, 90))
+        tails = [((wrong >= one).sum() + (wrong > one).sum() + 1) / 2 / 91 for one in scores]
+        wanted = np.bincount([min(int(tail * cells), cells - 1) for tail in tails], minlength=cells)
+        np.testing.assert_array_equal(_in_cells(scores, wrong, cells), wanted)
 
 
 @pytest.mark.parametrize("judged", [False, True])
