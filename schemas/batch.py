@@ -68,17 +68,28 @@ class PairBatch:
         return int(self.media_vec.shape[0])
 
     def take(self, rows: NDArray[np.integer]) -> Self:
-        """Return some of the pairs, in the order of `rows` (integers or a boolean mask)."""
+        """Return some of the pairs, in the order of `rows` (integers or a boolean mask).
+
+        What lies on disk, vectors as texts, stays there.
+        """
         picked = np.flatnonzero(rows) if rows.dtype == bool else rows
         columns: dict[str, Any] = {
             name: None if (column := getattr(self, name)) is None else column[picked] for name in _PER_PAIR
         }
         return replace(
             self,
-            media_vec=self.media_vec[picked],
-            text_vec=self.text_vec[picked],
-            texts=None if self.texts is None else [self.texts[int(row)] for row in picked],
+            media_vec=_reordered(self.media_vec, picked),
+            text_vec=_reordered(self.text_vec, picked),
+            texts=None if self.texts is None else self._texts_of(picked),
             **columns,
+        )
+
+    def _texts_of(self, rows: NDArray[np.integer]) -> Sequence[str]:
+        assert self.texts is not None
+        return (
+            Reordered(self.texts, rows)
+            if isinstance(self.texts, Strings)
+            else [self.texts[int(row)] for row in rows]
         )
 
     def with_texts_of(self, order: NDArray[np.integer]) -> Self:

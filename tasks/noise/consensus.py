@@ -102,12 +102,17 @@ class Consensus:
 
     Below 40 pairs every pair gets 0.5.
 
+    Of more than `among` pairs, each corpus with planted mismatches is a sample: a weight a scorer and the scores of
+    mismatches are learned from them, which tens of thousands tell as well as millions do, and scoring them again is
+    most of the work.
+
     Args:
         members: The scorers.
         divider: Turns the weighed sum into P(true).
         rounds: 1 weighs all pairs alike; more let doubtful ones count less.
         planted: Share of pairs that exchange texts.
         repeats: Corpora with planted mismatches.
+        among: Pairs of such a corpus, at most; each draws its own.
         seed: Of what is planted.
 
     Raises:
@@ -133,6 +138,7 @@ class Consensus:
     rounds: int = 2
     planted: float = 0.2
     repeats: int = 2
+    among: int = 131_072
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -145,6 +151,8 @@ class Consensus:
             )
         if not 1 <= self.rounds <= 4 or not 1 <= self.repeats <= 20 or not 0.02 <= self.planted <= 0.5:
             raise ValueError(f"rounds must be 1 to 4, repeats 1 to 20, planted 0.02 to 0.5: {self}")
+        if self.among < FEWEST:
+            raise ValueError(f"among must be at least {FEWEST}, found {self.among}")
 
     def __call__(self, pairs: PairBatch) -> np.ndarray:
         """Return P(true) per pair. Shape (N,), float32, in [0, 1].
@@ -206,11 +214,17 @@ class Consensus:
             try:
                 # A seed of its own kind: noise that somebody else planted with seed 0 must not meet itself here.
                 drawn = np.random.SeedSequence((self.seed, repeat, len(pairs))).generate_state(1)[0]
-                found = plant(pairs, rate=self.planted, seed=int(drawn))
+                found = plant(self._some(pairs, int(drawn)), rate=self.planted, seed=int(drawn))
             except DataError:  # nearly all texts are one text: nothing is wrong for anyone
                 return []
             batches.append(_Batch(found.pairs, ~found.true))
         return batches
+
+    def _some(self, pairs: PairBatch, seed: int) -> PairBatch:
+        """Return the pairs, or as many of them as a corpus with planted mismatches may have."""
+        if len(pairs) <= self.among:
+            return pairs
+        return pairs.take(np.sort(np.random.default_rng(seed).choice(len(pairs), self.among, replace=False)))
 
 
 def _label(member: MethodRef) -> str:

@@ -9,7 +9,7 @@ from scipy.stats import rankdata
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from schemas.batch import PairBatch
+from schemas.batch import PairBatch, Reordered
 from schemas.errors import DataError
 from schemas.recipes import MethodRef
 from schemas.source import Source
@@ -109,7 +109,7 @@ def test_too_few_pairs_or_one_text_under_all_cannot_be_told(make_noisy_pairs):
 @pytest.mark.parametrize(
     "wrong",
     [{"members": ()}, {"members": (MethodRef(name="geometry"),) * 2}, {"members": (MethodRef(name="consensus"),)},
-     {"rounds": 0}, {"repeats": 0}, {"planted": 0.9}],
+     {"rounds": 0}, {"repeats": 0}, {"planted": 0.9}, {"among": 39}],
 )  # fmt: skip
 def test_refuses_parameters_out_of_range(wrong):
     with pytest.raises(ValueError, match=r"members|must be"):
@@ -160,6 +160,40 @@ def test_a_study_whose_numbers_lie_in_files_is_the_same(make_noisy_pairs, monkey
     ):
         for name, found in vars(one).items():
             np.testing.assert_equal(vars(other)[name], found)
+
+
+def test_of_many_pairs_mismatches_are_planted_in_samples_of_their_own(make_noisy_pairs):
+    pairs, clean = make_noisy_pairs(900, rate=0.3, seed=5)
+    pairs = replace(pairs, media_key=np.arange(900), texts=[f"text {row}" for row in range(900)])
+    few, all_ = Consensus(among=200), Consensus()
+    first, second = few._planted(pairs)
+    for batch in (first, second):
+        rows = batch.pairs.media_key
+        assert len(rows) == 200 and (np.diff(rows) > 0).all()
+        assert batch.planted.sum() == 40
+        np.testing.assert_array_equal(batch.pairs.media_vec, pairs.media_vec[rows])
+        still = rows[~batch.planted]
+        np.testing.assert_array_equal(batch.pairs.text_vec[~batch.planted], pairs.text_vec[still])
+        moved = [text for text, planted in zip(batch.pairs.texts, batch.planted, strict=True) if planted]
+        assert not set(moved) & {f"text {row}" for row in still}
+    assert set(first.pairs.media_key) != set(second.pairs.media_key)
+    study = few.study(pairs)
+    assert len(study.scores) == 900 and len(study.mismatched) == 80
+    whole = roc_auc_score(clean, all_.study(pairs).scores)
+    assert abs(roc_auc_score(clean, study.scores) - whole) < 0.01
+    np.testing.assert_array_equal(Consensus(among=900).study(pairs).scores, all_.study(pairs).scores)
+
+
+def test_a_sample_of_pairs_that_lie_on_disk_lies_there_too(tmp_path, monkeypatch):
+    np.save(tmp_path / "v", np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32))
+    mapped = np.load(tmp_path / "v.npy", mmap_mode="r")
+    lying = Reordered([f"text {row}" for row in range(50)], np.arange(50)[::-1])
+    rows = np.array([3, 7, 49])
+    some = PairBatch(mapped, mapped, texts=lying, verdict=np.arange(50).astype(np.int8)).take(rows)
+    assert isinstance(some.media_vec, np.memmap) and isinstance(some.texts, Reordered)
+    np.testing.assert_array_equal(some.text_vec, np.load(tmp_path / "v.npy")[rows])
+    assert list(some.texts) == ["text 46", "text 42", "text 0"]
+    assert some.verdict.tolist() == [3, 7, 49]
 
 
 @pytest.mark.parametrize("decimals", [1, 8])
