@@ -8,7 +8,7 @@ corpus: AUROC of swapped texts, the estimated share of noise, P(true), the class
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,7 +21,7 @@ from tasks.dividers.classes import classes
 from tasks.injectors import INJECTORS
 from tasks.noise.consensus import Consensus
 
-SHARES = (1, 2, 4, 8, 16)  # of the pairs: one in so many is in the sample
+SHARES = (1, 2, 4, 8, 16)
 RATES = (0.1, 0.2, 0.4)
 
 
@@ -39,18 +39,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--pairs", type=int, default=40_000, help="of a made-up corpus")
+    parser.add_argument("--pairs", type=int, default=20_000, help="of a made-up corpus; 0: none")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument(
+        "--shares", type=int, nargs="+", default=SHARES, help="one pair in so many is in the sample"
+    )
     parser.add_argument("--lake", help="what `benchmarks.natural_noise --lake` left")
     args = parser.parse_args()
     print(machine() + "\n", flush=True)
-    print(f"{args.pairs:,} made-up pairs\n\n{measured(made(args.pairs, args.seeds))}\n", flush=True)
+    if args.pairs:
+        print(
+            f"{args.pairs:,} made-up pairs\n\n{measured(made(args.pairs, args.seeds), args.shares)}\n",
+            flush=True,
+        )
     if args.lake:
         from benchmarks.natural_noise import titled
         from storage import lake as lakes
 
         pairs, _ = titled(lakes.open(args.lake))
-        print(f"{len(pairs):,} pairs of clip art\n\n{measured(_swapped(pairs, args.seeds))}")
+        print(f"{len(pairs):,} pairs of clip art\n\n{measured(_swapped(pairs, args.seeds), args.shares)}")
 
 
 def made(count: int, seeds: int, dim: int = 64) -> Iterator[tuple[PairBatch, NDArray[np.bool_]]]:
@@ -59,7 +66,7 @@ def made(count: int, seeds: int, dim: int = 64) -> Iterator[tuple[PairBatch, NDA
         rng = np.random.default_rng(seed)
         points = rng.normal(size=(400, dim))[rng.integers(0, 400, count)] + rng.normal(size=(count, dim))
         sides = [
-            points @ rng.normal(size=(dim, dim)) / np.sqrt(dim) + rng.normal(size=(count, dim))
+            points @ rng.normal(size=(dim, dim)) / np.sqrt(dim) + 2 * rng.normal(size=(count, dim))
             for _ in range(2)
         ]
         media, text = (
@@ -75,11 +82,11 @@ def _swapped(pairs: PairBatch, seeds: int, seed: int = 0) -> Iterator[tuple[Pair
             yield found.pairs, found.true
 
 
-def measured(corpora: Iterator[tuple[PairBatch, NDArray[np.bool_]]]) -> str:
-    """Study each corpus with each sample and return the table."""
-    found = [[_study(pairs, true, share) for share in SHARES] for pairs, true in corpora]
+def measured(corpora: Iterator[tuple[PairBatch, NDArray[np.bool_]]], shares: Sequence[int] = SHARES) -> str:
+    """Study each corpus with each sample and return the table; the first is what the others are compared with."""
+    found = [[_study(pairs, true, share) for share in shares] for pairs, true in corpora]
     rows = []
-    for column, share in enumerate(SHARES):
+    for column, share in enumerate(shares):
         of, whole = [each[column] for each in found], [each[0] for each in found]
         rows.append([
             "all" if share == 1 else f"one in {share}",
