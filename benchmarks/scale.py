@@ -180,9 +180,11 @@ def _alter(folder: str) -> None:
 
 
 def _study(folder: Path) -> dict[str, Any]:
-    """Return what the study alone cost: the recipe differs, so everything else is decided anew beside it."""
+    """Return what the study alone cost, and say what the rest of the run did: the recipe differs."""
     done = _curate(folder, study=True)
-    return done | {"cpu_s": done["steps"]["study correspondence"], "said": "the study's step only"}
+    own = done["steps"]["study correspondence"]
+    rest = sum(done["steps"].values()) - own
+    return done | {"cpu_s": own, "said": f"the study's step only; {rest:.0f} CPU s for the others"}
 
 
 def _diff(folder: Path) -> dict[str, Any]:

@@ -213,8 +213,8 @@ class Consensus:
         for repeat in range(self.repeats):
             try:
                 # A seed of its own kind: noise that somebody else planted with seed 0 must not meet itself here.
-                drawn = np.random.SeedSequence((self.seed, repeat, len(pairs))).generate_state(1)[0]
-                found = plant(self._some(pairs, int(drawn)), rate=self.planted, seed=int(drawn))
+                drawn, chosen = np.random.SeedSequence((self.seed, repeat, len(pairs))).generate_state(2)
+                found = plant(self._some(pairs, int(chosen)), rate=self.planted, seed=int(drawn))
             except DataError:  # nearly all texts are one text: nothing is wrong for anyone
                 return []
             batches.append(_Batch(found.pairs, ~found.true))
