@@ -116,8 +116,9 @@ def _study(pairs: PairBatch, true: NDArray[np.bool_], share: int) -> _Found:
 
 
 def _spread(values: list[float], digits: int) -> str:
-    """Return mean and standard deviation."""
-    return f"{np.mean(values):.{digits}f} ± {np.std(values, ddof=1):.{digits}f}"
+    """Return mean and standard deviation of the numbers; a study that divides nothing has no share of noise."""
+    told = [value for value in values if not np.isnan(value)]
+    return f"{np.mean(told):.{digits}f} ± {np.std(told, ddof=1):.{digits}f}" if len(told) > 1 else "-"
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ class PairBatch:
     def take(self, rows: NDArray[np.integer]) -> Self:
         """Return some of the pairs, in the order of `rows` (integers or a boolean mask).
 
-        What lies on disk, vectors as texts, stays there.
+        Vectors on disk stay there, and texts are read where they are.
         """
         picked = np.flatnonzero(rows) if rows.dtype == bool else rows
         columns: dict[str, Any] = {
@@ -80,16 +80,8 @@ class PairBatch:
             self,
             media_vec=_reordered(self.media_vec, picked),
             text_vec=_reordered(self.text_vec, picked),
-            texts=None if self.texts is None else self._texts_of(picked),
+            texts=None if self.texts is None else Reordered(self.texts, picked),
             **columns,
-        )
-
-    def _texts_of(self, rows: NDArray[np.integer]) -> Sequence[str]:
-        assert self.texts is not None
-        return (
-            Reordered(self.texts, rows)
-            if isinstance(self.texts, Strings)
-            else [self.texts[int(row)] for row in rows]
         )
 
     def with_texts_of(self, order: NDArray[np.integer]) -> Self:

@@ -102,9 +102,7 @@ def _of_neighbours(pairs: PairBatch, rows: NDArray[np.int64], clean: NDArray[np.
         if len(first) > CANDIDATES:
             first = np.sort(np.random.default_rng(0).choice(first, CANDIDATES, replace=False))
         gallery, same = theirs[first].T, Standing(keys[first])
-        block = np.empty(
-            (min(_CHUNK, len(rows)), len(first)), dtype=np.float32
-        )  # megabytes, written to again and again
+        block = np.empty((min(_CHUNK, len(rows)), len(first)), dtype=np.float32)  # written to again and again
         for start in range(0, len(rows), _CHUNK):
             chunk = rows[start : start + _CHUNK]
             here = ours[chunk]

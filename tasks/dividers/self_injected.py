@@ -203,7 +203,7 @@ class SelfInjected:
 
 def counted(tails: NDArray[np.float64], verdict: NDArray[np.int8] | None, cells: int) -> NDArray[np.float64]:
     """Return how many pairs, verdicts and verdicts of "false" lie in each cell of tail shares. Shape (3, cells)."""
-    cell = np.minimum((tails * cells).astype(np.int64), cells - 1)
+    cell = _cell_of(tails, cells)
     said = np.zeros(len(tails), dtype=bool) if verdict is None else verdict >= 0
     wrong = np.zeros(len(tails), dtype=bool) if verdict is None else verdict == 0
     return np.stack([np.bincount(cell, weights=kind, minlength=cells) for kind in (cell >= 0, said, wrong)])
@@ -211,16 +211,19 @@ def counted(tails: NDArray[np.float64], verdict: NDArray[np.int8] | None, cells:
 
 def _in_cells(ascending: NDArray[np.float32], wrong: NDArray[np.float32], cells: int) -> NDArray[np.float64]:
     """Return how many scores, given in order, lie in each cell of tail shares. (cells,)."""
-    # A tail share falls as scores rise: from each edge on they are sought by halving.
     edges = np.arange(1, cells)
-    low, high = np.zeros(cells - 1, np.int64), np.full(cells - 1, len(ascending))
-    while (low < high).any():
-        middle = (low + high) // 2
-        tails = tail_shares(ascending[np.minimum(middle, len(ascending) - 1)], wrong)
-        is_beyond = (np.minimum((tails * cells).astype(np.int64), cells - 1) >= edges) & (low < high)
-        low, high = np.where(is_beyond, middle + 1, low), np.where(is_beyond | (low >= high), high, middle)
-    up_to = np.concatenate([[len(ascending)], low, [0]])  # scores whose cell is at least 0, 1, ... cells
-    return (up_to[:-1] - up_to[1:]).astype(np.float64)
+    beyond = np.zeros(
+        cells - 1, np.int64
+    )  # scores whose cell is the edge's or a later one: the lowest, as tails fall
+    for bit in reversed(range(len(ascending).bit_length())):
+        further = np.minimum(beyond + (1 << bit), len(ascending))
+        reached = _cell_of(tail_shares(ascending[further - 1], wrong), cells) >= edges
+        beyond = np.where(reached, further, beyond)
+    return -np.diff(np.concatenate([[len(ascending)], beyond, [0]])).astype(np.float64)
+
+
+def _cell_of(tails: NDArray[np.float64], cells: int) -> NDArray[np.int64]:
+    return np.minimum((tails * cells).astype(np.int64), cells - 1)
 
 
 def tail_shares(scores: NDArray[np.float32], ascending: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -84,9 +84,8 @@ class Standing:
     def fill(self, block: NDArray[np.floating], values: NDArray[np.integer], number: float) -> None:
         """Write a number to those cells of a block, (len(values), R)."""
         first, count = self._found(values)
-        for row in np.flatnonzero(
-            count
-        ):  # lists of all cells would be larger than the block where one value is frequent
+        # Lists of all cells would be larger than the block where one value is frequent.
+        for row in np.flatnonzero(count):
             block[row, self._order[first[row] : first[row] + count[row]]] = number
 
     def _found(self, values: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
