@@ -10,9 +10,11 @@ hundred is a real picture, so that it can be read again when `change` touches it
 import argparse
 import io
 import json
+import multiprocessing
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from schemas.recipes import CurationRecipe
 from schemas.tables import MEDIA, PAIRS, SCORES, SOURCES, TEXTS, TableSpec, embeddings
 from storage import lake as lakes
 from storage import rows as row_digests
+from storage.places import Place
 from tasks.encoders.hashing import Hashing
 from tasks.encoders.identity import identity
 from tasks.ingest import listed
@@ -101,11 +104,9 @@ def make(folder: Path, rows: int, *, dim: int = DIM, judged: bool = False, seed:
         seed: Of everything drawn.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    _write_manifest(folder, rows, np.random.default_rng(seed))
     wanted = recipe(folder, dim=dim or DIM)
     (folder / "recipe.json").write_text(json.dumps(wanted))
     lake = lakes.open(str(folder / "lake"))
-    run = Run("make", CurationRecipe.model_validate(wanted), lake.place, None, None, flow="ingest")
     specs: list[TableSpec] = [SOURCES, MEDIA, TEXTS, PAIRS, *([SCORES] if judged else [])]
     said: dict[str, str] = {}
     if dim:
@@ -119,7 +120,7 @@ def make(folder: Path, rows: int, *, dim: int = DIM, judged: bool = False, seed:
     with tempfile.TemporaryDirectory(prefix="xmodal-make-", dir=folder) as scratch:
         files: dict[str, list[str]] = {spec.name: [] for spec in specs}
         maker = _Maker(folder, rows, dim, judged, seed)
-        for number, items in enumerate(_blocks(listed(run))):
+        for number, items in enumerate(_blocks(_listed(folder, rows, seed, scratch))):
             made = maker.tables(items)
             for spec in specs:
                 path = f"{scratch}/{spec.name}-{number}.arrow"
@@ -228,6 +229,40 @@ def _picture(folder: Path, name: str, draw: np.random.Generator) -> str:
     blocks = Image.fromarray(draw.integers(0, 256, (9, 9, 3), dtype=np.uint8))
     blocks.resize((72, 72), Image.Resampling.NEAREST).save(path, compress_level=1)
     return place
+
+
+def _listed(folder: Path, rows: int, seed: int, scratch: str) -> Iterator[pa.RecordBatch]:
+    """Write the manifest and yield what a run lists of it, both by a process of its own: a half of all the work."""
+    spawn = multiprocessing.get_context("spawn")
+    here, there = spawn.Pipe(duplex=False)
+    lister = spawn.Process(target=_list, args=(there, folder, rows, seed, scratch))
+    lister.start()
+    there.close()
+    with here:
+        while True:
+            try:
+                path = Path(here.recv())
+            except EOFError:  # it has ended
+                break
+            yield from pa.ipc.open_stream(path.read_bytes())
+            path.unlink()
+    lister.join()
+    if lister.exitcode:
+        raise RuntimeError(
+            f"the process that lists {folder} ended with {lister.exitcode}; what it said is above"
+        )
+
+
+def _list(to: Connection, folder: Path, rows: int, seed: int, scratch: str) -> None:
+    """Send the names of files of items, so as not to wait until each is taken."""
+    _write_manifest(folder, rows, np.random.default_rng(seed))
+    wanted = CurationRecipe.model_validate(json.loads((folder / "recipe.json").read_text()))
+    run = Run("make", wanted, Place(str(folder / "lake")), None, None, flow="ingest")
+    for number, batch in enumerate(listed(run)):
+        path = f"{scratch}/listed-{number}.arrow"
+        with pa.ipc.new_stream(path, batch.schema) as stream:
+            stream.write_batch(batch)
+        to.send(path)
 
 
 def _blocks(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:

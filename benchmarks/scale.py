@@ -147,7 +147,9 @@ def _one(step: str, folder: Path) -> dict[str, Any]:
 
 def _make(folder: Path) -> dict[str, Any]:
     made = make_lake.make(folder, int((folder / "rows").read_text()))
-    return {"said": f"{made['pairs']:,} pairs"}
+    times = os.times()  # the process that lists included
+    cpu_s = times.user + times.system + times.children_user + times.children_system
+    return {"cpu_s": cpu_s, "said": f"{made['pairs']:,} pairs"}
 
 
 def _curate(folder: Path, *, study: bool = False) -> dict[str, Any]:
