@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass
+from functools import cache
 from typing import Any, ClassVar, Protocol, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
@@ -51,10 +52,16 @@ def build(methods: Mapping[str, type[M]], ref: MethodRef) -> M:
             f"{ref.name!r} takes no {strangers[0]!r}; it takes {', '.join(takes) or 'nothing'}"
         )
     try:
-        return TypeAdapter(method).validate_python(ref.params)
+        return cast(M, _adapter(cast(Any, method)).validate_python(ref.params))
     except (ValidationError, ValueError) as error:
         message = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
         raise InvalidParameter(f"{ref.name!r}: {message}") from error
+
+
+@cache
+def _adapter(method: type[Any]) -> TypeAdapter[Any]:
+    """Return what checks a method's parameters: making it costs more than a shard of scores may."""
+    return TypeAdapter(method)
 
 
 def method_digest(method: Any) -> str:

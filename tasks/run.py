@@ -13,8 +13,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-import psutil
-
 from schemas.digests import key, params_digest
 from schemas.recipes import CurationRecipe
 from schemas.settings import DecodeLimits, FetchLimits
@@ -22,6 +20,7 @@ from storage.media import MediaStore
 from storage.places import Place
 from storage.staging import Staging
 from storage.versions import Snapshot
+from tasks import children
 
 if (
     TYPE_CHECKING
@@ -204,23 +203,13 @@ _REPORTED = [
 
 @contextmanager
 def cpu_seconds() -> Iterator[list[float]]:
-    """Measure CPU seconds of this process and its living children; the list's one entry is set at the end."""
+    """Measure CPU seconds of this process and its children (`tasks.children`); the list's one entry is set at the end."""
     spent = [0.0]
-    before, own = _cpu_now(), time.process_time()
+    of_children, own = children.cpu_seconds(), time.process_time()
     yield spent
-    spent[0] = max(0.0, _cpu_now() - before)
-    _REPORTED[0] += time.process_time() - own
-
-
-def _cpu_now() -> float:
-    own = psutil.Process()
-    total = sum(own.cpu_times()[:2])
-    for child in own.children():
-        try:
-            total += sum(child.cpu_times()[:2])
-        except psutil.Error:
-            continue
-    return total
+    own = time.process_time() - own
+    spent[0] = max(0.0, own + children.cpu_seconds() - of_children)
+    _REPORTED[0] += own
 
 
 def may_pass(task: object, run: object, state: Any) -> bool:

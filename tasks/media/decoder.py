@@ -23,6 +23,7 @@ from schemas.errors import BadInput, XmodalError
 from schemas.items import Inspected
 from schemas.recipes import InspectRecipe
 from schemas.settings import DecodeLimits
+from tasks import children
 from tasks.media.local_bytes import LocalBytes
 
 __all__ = ["Decoder", "LocalBytes"]
@@ -262,6 +263,7 @@ class _Child:
             raise XmodalError(f"cannot start the decoder process: {error}") from error
         finally:
             os.close(theirs)
+        children.began(self._process.pid)
         assert self._process.stdin is not None and self._process.stdout is not None
         self._to, self._from = self._process.stdin, self._process.stdout
         os.set_blocking(self._to.fileno(), False)
@@ -323,6 +325,7 @@ class _Child:
         self._process.kill()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(10)
+            children.ended(self._process.pid)
         for stream in (self._to, self._from, self._log):
             with suppress(OSError):
                 stream.close()

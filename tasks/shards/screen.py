@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
-from schemas.digests import key
+from schemas.digests import keys
 from schemas.recipes import Rule
 from schemas.tables import SCORES
 from storage import rows
@@ -75,7 +75,7 @@ def named_scores(
     n = len(ids)
     table = pa.table(
         {
-            "score_id": [key(subject_id, name, params) for subject_id in ids],
+            "score_id": keys(ids, name, params),
             "subject": [subject] * n,
             "subject_id": ids,
             "method": [name] * n,

@@ -92,7 +92,8 @@ class Manifest:
         unique = Locators()
         for row in rows(self.location):
             item = self._item(row, names, paired)
-            yield replace(item, locator=unique(item.locator))
+            locator = unique(item.locator)
+            yield item if locator == item.locator else replace(item, locator=locator)
 
     def _names(self) -> dict[str, tuple[str, ...]]:
         """Return what each fact is called, the columns the user named first of all."""
