@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 
+import numpy as np
 import pyarrow as pa
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
@@ -169,14 +170,25 @@ def listed(run: Run) -> Iterator[pa.RecordBatch]:
     for ref in run.recipe.sources:
         listed = iter(sources.reader(_resolved(ref))())
         while items := list(islice(listed, LIST_ROWS)):
-            columns: dict[str, list[object]] = {
+            columns: dict[str, object] = {
                 field: [getattr(item, field) for item in items] for field in Item.__dataclass_fields__
             }
-            columns["texts"] = [[vars(text) for text in item.texts] for item in items]
+            columns["texts"] = _texts_of(items)
             columns["source"] = [ref.name] * len(items)
             columns["source_id"] = [key(ref.name, item.locator) for item in items]
             columns["fingerprint"] = [f"{item.fingerprint}:{run.inspect_digest}" for item in items]
             yield pa.RecordBatch.from_pydict(columns, schema=ITEM_SCHEMA)
+
+
+def _texts_of(items: list[Item]) -> pa.Array:
+    """Return the texts of each item, a list of structs: columns at once cost a third of a dictionary a text."""
+    listed = ITEM_SCHEMA.field("texts").type
+    texts = [text for item in items for text in item.texts]
+    fields = list(listed.value_type)
+    columns = [pa.array([getattr(text, field.name) for text in texts], field.type) for field in fields]
+    ends = np.cumsum([0, *(len(item.texts) for item in items)])
+    structs = pa.StructArray.from_arrays(columns, fields=fields)
+    return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), structs, type=listed)
 
 
 def _resolved(ref: SourceRef) -> SourceRef:

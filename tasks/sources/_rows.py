@@ -30,15 +30,22 @@ class Row:
 
     Args:
         values: By column; texts of a CSV that are not UTF-8 hold surrogates. Empty when it cannot be parsed.
-        digest: 16 hex digits over the row as written; names a row that cannot be parsed.
+        written: The row as written: a line, or a record's lines.
         problem: Why it cannot be parsed; "" when it can.
         message: What was found.
     """
 
     values: dict[str, Any]
-    digest: str
+    written: bytes | tuple[str, ...]
     problem: str = ""
     message: str = ""
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits over the row as written; names a row that cannot be parsed."""
+        if isinstance(self.written, bytes):
+            return key(self.written.decode("utf-8", "surrogateescape"))[:16]
+        return key(*self.written)[:16]
 
 
 def extension(location: str) -> str:
@@ -191,34 +198,31 @@ def _csv(location: str, header: list[str], lines: _Lines) -> Iterator[Row]:
             message = (
                 f"a line exceeds {ROW_MAX_CHARS} characters" if alone else f"{error or 'a quote never ends'}"
             )
-            yield Row(
-                {}, key(first)[:16], "text-too-long" if alone else "bad-row", f"{message}: {first[:100]!r}"
-            )
+            yield Row({}, (first,), "text-too-long" if alone else "bad-row", f"{message}: {first[:100]!r}")
             reader = _reader(location, lines)
             continue
-        digest = key(*lines.taken)[:16]
+        written = tuple(lines.taken)
         if len(record) == len(header):
-            yield Row(dict(zip(header, record, strict=True)), digest)
+            yield Row(dict(zip(header, record, strict=True)), written)
         elif record:
             message = f"{len(record)} fields where the header has {len(header)}: {lines.taken[0][:100]!r}"
-            yield Row({}, digest, "bad-row", message)
+            yield Row({}, written, "bad-row", message)
 
 
 def _bounded(file: IO[bytes]) -> Iterator[Row]:
     """Yield lines as {"line": ...} without their ends; one that cannot be text is a row with a problem."""
     while line := file.readline(ROW_MAX_CHARS):
-        digest = key(line.decode("utf-8", "surrogateescape"))[:16]
         if len(line) == ROW_MAX_CHARS and not line.endswith(b"\n"):
             while (rest := file.readline(ROW_MAX_CHARS)) and not rest.endswith(b"\n"):
                 pass
-            yield Row({}, digest, "text-too-long", f"a line exceeds {ROW_MAX_CHARS} bytes: {line[:100]!r}")
+            yield Row({}, line, "text-too-long", f"a line exceeds {ROW_MAX_CHARS} bytes: {line[:100]!r}")
             continue
         try:
             text = decoded(line, "the line")
         except BadInput as error:
-            yield Row({}, digest, error.reason, f"{error.message}: {line[:100]!r}")
+            yield Row({}, line, error.reason, f"{error.message}: {line[:100]!r}")
         else:
-            yield Row({"line": text.rstrip("\r\n")}, digest)
+            yield Row({"line": text.rstrip("\r\n")}, line)
 
 
 def _jsonl(file: IO[bytes]) -> Iterator[Row]:
@@ -232,9 +236,9 @@ def _jsonl(file: IO[bytes]) -> Iterator[Row]:
             values = parsed(line, "the line")
             if not isinstance(values, dict):
                 raise BadInput("bad-row", f"the line holds a {type(values).__name__}; it must hold an object")
-            yield Row(values, row.digest)
+            yield Row(values, row.written)
         except BadInput as error:
-            yield Row({}, row.digest, error.reason, f"{error.message}: {line[:100]!r}")
+            yield Row({}, row.written, error.reason, f"{error.message}: {line[:100]!r}")
 
 
 def _parquet(location: str, file: IO[bytes]) -> Iterator[Row]:
@@ -261,4 +265,4 @@ def _parquet_row(batch: pa.RecordBatch, index: int) -> Row:
             pa.ArrowException,
         ) as error:  # a moment that Python cannot say
             problem, message = "bad-row", f"{name} holds what cannot be read: {error or type(error).__name__}"
-    return Row(values, key(repr(sorted(values.items(), key=lambda pair: pair[0])))[:16], problem, message)
+    return Row(values, (repr(sorted(values.items(), key=lambda pair: pair[0])),), problem, message)

@@ -42,7 +42,8 @@ class Described:
 def pick(record: Mapping[str, Any], names: Iterable[str]) -> tuple[str, Any]:
     """Return the first of `names` that has a value in `record`, and the value; ("", None) for none."""
     for name in names:
-        if (value := record.get(name)) not in (None, "", [], {}):
+        value = record.get(name)
+        if value is not None and value not in ("", [], {}):
             return name, value
     return "", None
 
@@ -70,7 +71,9 @@ def describe(
     for fact in ("text", "texts", "language", "licence", "credit", "concept"):
         name, found[fact] = pick(record, columns[fact])
         used.add(name)
-    language = primary(string(found["language"], "language", max_chars))
+    language = (
+        primary(string(found["language"], "language", max_chars)) if found["language"] is not None else ""
+    )
     texts = []
     if found["text"] is not None:
         texts.append(ItemText(string(found["text"], "text", max_chars), language))
@@ -79,7 +82,8 @@ def describe(
         name: _plain(value) for name, value in record.items() if name not in used and value is not None
     }
     extra = json.dumps(further, ensure_ascii=False, sort_keys=True) if further else ""
-    checked(extra, "a further column", None)
+    if extra:
+        checked(extra, "a further column", None)
     return Described(
         tuple(dict.fromkeys(text for text in texts if text.text.strip())),  # each once, in order
         concept=string(found["concept"], "concept", max_chars),
