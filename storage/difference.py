@@ -19,10 +19,11 @@ from storage.causes import TELLING, Cause, cause_of, telling
 from storage.database import MEMORY, as_written, cursor, database, expect, with_enough
 from storage.differing import Differing
 from storage.lake import Lake
+from storage.quoting import quoted
 from storage.sides import Setting, Sides
 from storage.sql import Limits
 from storage.sql.door import translated
-from storage.sql.views import SUBJECTS, quoted
+from storage.sql.views import SUBJECTS
 from storage.sql.watch import WATCHER
 from storage.versions import Snapshot
 from storage.windows import with_values

@@ -13,9 +13,9 @@ import pyarrow as pa
 from storage.apart import apart
 from storage.database import as_written, with_enough
 from storage.lake import Lake
+from storage.quoting import literal, quoted
 from storage.sql.changes import compared_columns, objects
 from storage.sql.scans import readable
-from storage.sql.views import literal, quoted
 from storage.streams import held
 from storage.versions import Snapshot
 from storage.windows import Windowed

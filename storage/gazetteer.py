@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from storage.lake import Lake
 from storage.matrix import KEPT, OPEN_BYTES, Recent
 from storage.passing import moment
+from storage.quoting import literal, literals
 from storage.versions import Snapshot
 
 KINDS = ("keyword", "folder", "colour", "year", "language", "licence", "modality", "format", "size")
@@ -169,11 +170,6 @@ def words_of(text: str) -> Iterator[tuple[str, int, int]]:
 def phrase(text: str) -> str:
     """Return a text as phrases are compared: its words with a blank between."""
     return " ".join(word for word, _, _ in words_of(unicodedata.normalize("NFC", text)))
-
-
-def literal(text: str) -> str:
-    """Return a text as a literal of SQL."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _read(lake: Lake, snapshot: Snapshot) -> Gazetteer:
@@ -424,7 +420,7 @@ def _of_pairs(condition: str) -> str:
 def _is_one_of(column: str, values: Sequence[str]) -> str:
     if len(values) == 1:
         return f"{column} = {literal(values[0])}"
-    return f"{column} IN ({', '.join(literal(value) for value in sorted(set(values)))})"
+    return f"{column} IN ({literals(sorted(set(values)))})"
 
 
 def _groups(column: pa.ChunkedArray) -> Iterator[tuple[str, NDArray[np.int64]]]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from schemas.tables import QUALITY
+from storage.quoting import literal
 
 if TYPE_CHECKING:
     from storage.lake import Lake
@@ -106,8 +107,7 @@ def held(lake: "Lake", tag: str, head: "Snapshot | None") -> str | None:
 
 
 def _of(lake: "Lake", snapshot_id: str) -> list[dict[str, Any]]:
-    quoted = snapshot_id.replace("'", "''")
-    return lake.read(QUALITY.name, where=f"snapshot_id = '{quoted}'").to_pylist()
+    return lake.read(QUALITY.name, where=f"snapshot_id = {literal(snapshot_id)}").to_pylist()
 
 
 __all__ = ["BAD", "Checked", "blocking", "held", "results", "score"]

@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from storage import history
 from storage.differing import Differing
+from storage.quoting import quoted
 from storage.sql import Limits
-from storage.sql.views import quoted
 from storage.versions import Snapshot
 
 _LEFT_OUT = frozenset(

@@ -114,13 +114,20 @@ class Staging:
             os.replace(part, local)
         return str(local)
 
+    def drop(self, *parts: str) -> None:
+        """Remove a file or a sub-folder that nothing will read again; it need not be there."""
+        path = self.path(*parts)
+        if self.place.fs.exists(path):
+            self.place.fs.rm(path, recursive=True)
+
     def clear(self) -> None:
         """Remove the working folder.
 
         On a local disk the lake has one writer, so folders of runs that died and were overtaken go too.
         """
-        folder = self.place.path("_staging", *([] if self.place.is_local else [self.run_key]))
-        if self.place.fs.exists(folder):
+        if not self.place.is_local:
+            self.drop()
+        elif self.place.fs.exists(folder := self.place.path("_staging")):
             self.place.fs.rm(folder, recursive=True)
 
 

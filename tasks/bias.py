@@ -13,6 +13,7 @@ from schemas.errors import DataError
 from schemas.tables import METRICS
 from storage import search
 from storage.lake import Lake
+from storage.quoting import literal, literals
 from storage.versions import Snapshot
 from tasks.metrics.relevance_bias import (
     Bias,
@@ -147,8 +148,8 @@ def _by_fold(fold: NDArray[np.int64], *parts: NDArray[np.float32]) -> NDArray[np
 def _vectors(
     lake: Lake, snapshot: Snapshot, table: str, roles: tuple[str, ...], generator: str | None
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    quoted = ", ".join("'" + role.replace("'", "''") + "'" for role in roles) or "NULL"
-    by = "" if generator is None else "AND t.generator = '" + generator.replace("'", "''") + "'"
+    quoted = literals(roles)
+    by = "" if generator is None else f"AND t.generator = {literal(generator)}"
     at = snapshot.snapshot_id
     with duckdb.connect() as con:
         con.register(

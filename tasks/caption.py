@@ -16,6 +16,7 @@ from schemas.digests import key, params_digest
 from schemas.errors import DataError
 from schemas.recipes import CaptionRecipe
 from schemas.tables import CAPTIONS, DECISIONS, MEDIA, PAIRS, TEXTS, embeddings
+from storage.quoting import literals
 from storage.workbench import Workbench, workbench
 from tasks.assessors import ASSESSORS
 from tasks.captioners import CAPTIONERS
@@ -209,9 +210,9 @@ def _bench(run: CaptionRun) -> Iterator[Workbench]:
         )
         bench.execute(
             _RAW.format(
-                reads=_listed(recipe.reads),
-                usable=_listed(recipe.usable),
-                languages=_listed(recipe.languages),
+                reads=literals(recipe.reads),
+                usable=literals(recipe.usable),
+                languages=literals(recipe.languages),
             )
         )
         bench.execute("CREATE TEMP VIEW said AS " + _SAID.format(which="read OR kept IS NOT FALSE"))
@@ -299,7 +300,3 @@ def _stage_gallery(run: CaptionRun, bench: Workbench) -> None:
         f"WHERE m.present AND m.kept IS NOT FALSE ORDER BY md5(v.item_id) LIMIT {run.recipe.near}"
     )
     run.staging.write(gallery.cast(CORPUS_MEDIA).combine_chunks(), "gallery.arrow")
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    return ", ".join("'" + name.replace("'", "''") + "'" for name in names) or "NULL"

@@ -19,6 +19,7 @@ from storage.database import LITTLE_MB, database, expect
 from storage.lake import Lake, key_of
 from storage.places import Place as Folder
 from storage.quality import Checked
+from storage.quoting import literals
 from storage.scratch import scratch
 from storage.staging import Staging
 from storage.versions import Snapshot
@@ -247,7 +248,7 @@ def _sampled(expectation: Expectation, place: Place) -> Tally:
     )
     if not ids:
         return Tally()
-    listed = ", ".join("'" + str(each).replace("'", "''") + "'" for (each,) in ids)
+    listed = literals(str(each) for (each,) in ids)
     lake = bench.lake
     table = lake.dataset(place.table, bench.base).to_table(
         columns=[place.key, column], filter=f"{place.key} IN ({listed})"

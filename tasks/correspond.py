@@ -13,6 +13,7 @@ from prefect.cache_policies import NO_CACHE
 from schemas.digests import key, key_of, params_digest
 from schemas.recipes import CorrespondenceRecipe, MethodRef
 from schemas.tables import DECISIONS, DIVISIONS, REASONS_OF_PAIRS, REPAIRS, SCORES, VERDICTS, TableSpec
+from storage.quoting import literals
 from storage.workbench import Workbench, values
 from tasks.catalog import build, method_digest
 from tasks.decide import STAGED_ROWS, Judged, decision, stage_decisions
@@ -313,14 +314,10 @@ def _as_before(bench: Workbench, judged: Judged) -> Judged:
         sql = f"SELECT * EXCLUDE (row_digest) FROM base_{spec.name} WHERE active AND {where}"
         return bench.stage(sql, "studied", f"{spec.name}.arrow", schema=spec.schema)
 
-    ours = ", ".join(_quoted(rule) for rule in RULES.values())
+    ours = literals(RULES.values())
     return Judged(
         judged.decided,
         judged.paths,
         (*judged.decisions, staged(DECISIONS, f"rule IN ({ours})")),
         {spec.name: (staged(spec, "true"),) for spec in FURTHER},
     )
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

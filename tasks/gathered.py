@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from schemas.batch import PairBatch, Reordered, Strings, empty_on_disk, index_dtype, on_disk
 from schemas.errors import DataError
 from schemas.recipes import CorrespondenceRecipe
+from storage.quoting import literal, literals
 from storage.workbench import Workbench, mapped, values
 from tasks.noise._groups import connected
 from tasks.score import Vectors, aligned_pairs, hold_kept_pairs
@@ -103,8 +104,7 @@ def gathered(
         recipe: Says whose texts are studied.
         vectors: The media's and the texts'.
     """
-    roles = ", ".join(map(_quoted, recipe.roles))
-    hold_kept_pairs(bench, f"p.role IN ({roles})" if roles else "true")
+    hold_kept_pairs(bench, f"p.role IN ({literals(recipe.roles)})" if recipe.roles else "true")
     sql = _with_labels(bench, recipe.label_role)
     columns = "p.media_id, p.text_id, p.cluster_id, p.label, p.verdict"
     with aligned_pairs(bench, vectors, sql, columns) as (table, media, text):
@@ -119,7 +119,7 @@ def _with_labels(bench: Workbench, role: str) -> str:
     labels, verdicts = "NULL::VARCHAR", "-1::TINYINT"
     with bench.as_written():  # the narrow side stands on the right
         bench.hold(
-            "named", f"SELECT media_id, text_id FROM now_pairs p WHERE p.present AND p.role = {_quoted(role)}"
+            "named", f"SELECT media_id, text_id FROM now_pairs p WHERE p.present AND p.role = {literal(role)}"
         )
         bench.hold(
             "names", "SELECT n.media_id, x.text FROM now_texts x JOIN named n ON n.text_id = x.text_id"
@@ -225,7 +225,3 @@ def _labels(column: pa.ChunkedArray) -> NDArray[np.int64] | None:
         return None
     found = pc.index_in(column, value_set=pa.array(names, column.type)).fill_null(-1)
     return on_disk(found.to_numpy().astype(np.int64))
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

@@ -19,6 +19,7 @@ from schemas.tables import SOURCES
 from storage.database import expect
 from storage.lake import Lake
 from storage.places import Place
+from storage.quoting import literals
 from storage.scratch import scratch
 from storage.staging import Staging
 from storage.versions import Snapshot
@@ -67,7 +68,7 @@ def plan(job: Job) -> Planned:
         count = int(bench.rows("SELECT count(*) FROM listed")[0][0])
         most = max(count, int(bench.rows("SELECT count(*) FROM base_sources")[0][0]))
         expect(most)
-        is_again = f"b.reason IN ({', '.join(map(_quoted, run.replay))})" if run.replay else "false"
+        is_again = f"b.reason IN ({literals(run.replay)})" if run.replay else "false"
         changed = bench.chosen_of_staged(  # texts pass no join
             "listed",
             ITEM_SCHEMA.names,
@@ -89,7 +90,7 @@ def plan(job: Job) -> Planned:
             items += len(rows)
         removed = bench.stage(
             "SELECT b.source_id FROM base_sources b ANTI JOIN listed l USING (source_id) "
-            f"WHERE b.present AND b.source IN ({', '.join(_quoted(name) for name in names)})",
+            f"WHERE b.present AND b.source IN ({literals(names)})",
             "removed.arrow",
         )
         planned = Planned(
@@ -99,6 +100,7 @@ def plan(job: Job) -> Planned:
             removed=len(staging.read(removed)),
         )
         step.items = planned.listed
+        staging.drop("listed.arrow")
         for name in ("listed", "removed"):
             step.count(name, getattr(planned, name))
         step.count("new or changed", planned.items)
@@ -129,7 +131,7 @@ class Compared:
 def compare(recipe: CurationRecipe, lake: Lake, known: Snapshot | None) -> Compared:
     """List the sources and count what differs from the snapshot. Writes nothing to the lake, so needs no writer."""
     run = Run("", recipe, lake.place, known, None)
-    names = ", ".join(_quoted(source.name) for source in recipe.sources)
+    names = literals(source.name for source in recipe.sources)
     with scratch("listed") as folder:
         staging = Staging(Place(folder), "listed")
         with workbench(lake, known, staging) as bench:
@@ -199,8 +201,3 @@ def _resolved(ref: SourceRef) -> SourceRef:
     corpus = build(CORPORA, MethodRef(name=ref.location))
     manifest = corpus.get(Settings().cache, report=_log.info)
     return ref.model_copy(update={"kind": "manifest", "location": str(manifest)})
-
-
-def _quoted(text: str) -> str:
-    """Return an SQL string literal."""
-    return "'" + text.replace("'", "''") + "'"

@@ -14,6 +14,7 @@ from storage import quality as log
 from storage.history import Described
 from storage.lake import Lake
 from storage.places import Place
+from storage.quoting import literal, literals
 from storage.scratch import scratch
 from storage.staging import Staging
 from storage.versions import Snapshot
@@ -199,7 +200,7 @@ def _quality(lake: Lake, snapshot: Snapshot) -> str:
 
 def _sample(lake: Lake, snapshot: Snapshot, bench: Workbench) -> str:
     rows = bench.rows(_SAMPLE)
-    listed = ", ".join("'" + str(row[0]).replace("'", "''") + "'" for row in rows)
+    listed = literals(str(row[0]) for row in rows)
     pictures: dict[str, bytes | None] = {}
     if rows:
         found = lake.dataset("media", snapshot).to_table(
@@ -224,8 +225,7 @@ def _figure(thumbnail: bytes | None, media_id: str, said: Iterable[str]) -> str:
 
 
 def _bias(lake: Lake, snapshot: Snapshot) -> str:
-    quoted = snapshot.digest.replace("'", "''")
-    rows = lake.read(METRICS.name, where=f"data = '{quoted}' AND bench = 'bias'").to_pylist()
+    rows = lake.read(METRICS.name, where=f"data = {literal(snapshot.digest)} AND bench = 'bias'").to_pylist()
     if not rows:
         what = "Whether a search favours texts the platform wrote was not measured: <code>xmodal bench bias</code> does."
         return _section("Bias", f"<p>{what}</p>")

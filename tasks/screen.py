@@ -73,6 +73,7 @@ def screen(job: Job, merged: Merged) -> Screened:
             name = f"table-{method.name}-{method_digest(method)[:8]}.arrow"
             paths.append(run.staging.write_batches(scored, SCORES.stored, "screened", name))
             step.items += len(subjects)
+    run.staging.drop("unscored")
     return Screened(merged, tuple(paths))
 
 

@@ -17,6 +17,7 @@ from schemas.recipes import MethodRef, TrainRecipe
 from schemas.tables import CONSENSUS, CONTENT
 from storage import checkpoints
 from storage.lake import Lake
+from storage.quoting import literals
 from storage.versions import Snapshot
 from tasks.catalog import build
 from tasks.encoders import ENCODERS
@@ -205,10 +206,9 @@ def _recall(media: NDArray[np.float32], text: NDArray[np.float32], test: PairBat
 
 
 def _pairs(lake: Lake, snapshot: Snapshot, recipe: TrainRecipe) -> pa.Table:
-    roles = ", ".join("'" + role.replace("'", "''") + "'" for role in recipe.roles)
     sql = _PAIRS.format(
         consensus=CONSENSUS,
-        roles=f"p.role IN ({roles})" if roles else "true",
+        roles=f"p.role IN ({literals(recipe.roles)})" if recipe.roles else "true",
         doubted="false" if recipe.noisy == "drop" else "true",
     )
     with duckdb.connect() as con:

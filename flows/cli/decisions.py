@@ -7,6 +7,7 @@ import typer
 
 from flows import ephemeral
 from flows.cli.output import AtOption, JsonOption, LakeOption, lake_uri, print_json, say, show
+from storage.quoting import literal
 
 app = typer.Typer(help="Which rule spoke against what, why, and what people say to it.", no_args_is_help=True)
 
@@ -39,7 +40,7 @@ def list_decisions(
         if kind not in RULES:
             raise DataError(f"there is no class {kind!r}; decisions speak of {' and '.join(RULES)} pairs")
         rule = RULES[kind]
-    where = "active" if rule is None else f"active AND rule = {_quoted(rule)}"
+    where = "active" if rule is None else f"active AND rule = {literal(rule)}"
     rows = opened.read("decisions", at=at, where=where).to_pylist()
     if rule is None and not as_json:
         counts = Counter((row["rule"], row["verdict"], row["subject"], row["threshold"]) for row in rows)
@@ -279,7 +280,3 @@ def _read(lake: Any, table: str, column: str, ids: list[str], at: str | None) ->
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

@@ -7,7 +7,8 @@ import pyarrow as pa
 
 from schemas.tables import CONTENT
 from storage.lake import key_of
-from storage.sql.views import SUBJECTS, Rows, digest_of, literal, quoted
+from storage.quoting import literal, quoted
+from storage.sql.views import SUBJECTS, Rows, digest_of
 
 SCHEMA = pa.schema(
     [

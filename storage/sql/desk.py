@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from schemas.errors import NoSuchSnapshot, NoSuchTable, SqlError
 from schemas.tables import LOGS
 from storage.lake import Lake
+from storage.quoting import literals
 from storage.remembered import Remembered, files_of
 from storage.sql import views
 from storage.sql.engine import Engine
@@ -180,7 +181,7 @@ class Desk:
 
     def _read_scorers(self) -> dict[str, list[Scorer]]:
         """Prefer parameters that the active study or an active decision names, then those of the latest run."""
-        studies = ", ".join(views.literal(digest) for digest in self.studies()) or "NULL"
+        studies = literals(self.studies())
         scores = self.rows("scores", ["subject", "method", "params_digest", "inputs", "run_id"])
         joined, decided = "", ""
         if self.has("decisions"):

@@ -18,6 +18,7 @@ from sqlglot import exp
 from schemas.errors import SqlError, SqlRefused, XmodalError
 from schemas.tables import EMBEDDINGS_PREFIX, LOGS
 from storage.lake import Lake
+from storage.quoting import quoted
 from storage.sql import grammar, views
 from storage.sql.bounds import bounded
 from storage.sql.changes import changes
@@ -507,7 +508,7 @@ class _Run:
                 query = views.of_raw(desk, table, self.wish, restricted)
             else:
                 query = views.of_table(desk, table, self.wish, restricted)
-            self.work.con.execute(f"CREATE TEMP VIEW {views.quoted(relation.name)} AS {query}")
+            self.work.con.execute(f"CREATE TEMP VIEW {quoted(relation.name)} AS {query}")
 
     # How it runs
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.dataset as pds
 from lance.dataset import ScannerBuilder
 
+from storage.quoting import literals
 from storage.sql.words import CODED, PLAIN, REFUSALS, Part, Words, spelled
 from storage.streams import Stream, batch_rows, in_words, width
 
@@ -222,8 +223,7 @@ def looked_up(
     """
     said = []
     for name, values in wanted.items():
-        listed = ", ".join(_quoted(value) for value in values.to_pylist())
-        said.append(f"{name} IN ({listed})" if listed else "false")
+        said.append(f"{name} IN ({literals(values.to_pylist())})" if len(values) else "false")
     found = dataset.to_table(columns=list(columns), filter=" AND ".join(said))
     read.source = "ids"
     read.columns = list(columns)
@@ -243,7 +243,3 @@ def _unreadable(field: pa.Field) -> bool:
     return bool(isinstance(inner, pa.DataType) and pa.types.is_float16(inner)) or isinstance(
         field.type, pa.ExtensionType
     )
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

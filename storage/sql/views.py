@@ -11,6 +11,7 @@ from typing import Protocol
 import pyarrow as pa
 
 from schemas.tables import CONSENSUS, EMBEDDINGS_PREFIX, TAGS
+from storage.quoting import literal, quoted
 
 # How the study of correspondence names its classes; `tasks.correspond.RULES` makes them.
 NOISY, DISPUTED = "correspondence: noisy", "correspondence: disputed"
@@ -173,16 +174,6 @@ def taken(table: str, stored: Iterable[str]) -> set[str]:
         "verdict",
         *(("text", "language", "origin", "clean", "division") if table == "pairs" else ()),
     }
-
-
-def quoted(name: str) -> str:
-    """Return a name as an identifier."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(text: str) -> str:
-    """Return a text as a literal."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _wanted(stored: Sequence[str], table: str, wish: Wish) -> list[tuple[str, str]]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from schemas.tables import EMBEDDINGS_PREFIX
 from storage.lake import Lake, key_of
+from storage.quoting import literals
 from storage.versions import Snapshot
 
 _SUBJECTS = {"media": "media", "text": "texts", "pair": "pairs"}
@@ -32,7 +33,7 @@ def _column(lake: Lake, snapshot: Snapshot, table: str, column: str, ids: Sequen
     if not ids or table not in snapshot.versions:
         return {}
     key = key_of(table)
-    listed = ", ".join("'" + each.replace("'", "''") + "'" for each in ids)
+    listed = literals(ids)
     rows = lake.dataset(table, snapshot).to_table(columns=[key, column], filter=f"{key} IN ({listed})")
     return {
         row[key]: ", ".join(row[column]) if isinstance(row[column], list) else str(row[column])

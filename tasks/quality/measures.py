@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from schemas.batch import written
 from schemas.quality import Expectation
+from storage.quoting import literal, quoted
 from storage.workbench import Workbench
 from tasks.quality.rows import IDS
 
@@ -93,7 +94,7 @@ def _columns(expectation: Expectation, place: Place) -> Measured:
 
 def _unique(expectation: Expectation, place: Place) -> Measured:
     """Rows whose value stands more than once."""
-    column = _quoted(expectation.column)
+    column = quoted(expectation.column)
     hashes = f"SELECT count(*) AS n FROM {place.base} WHERE {column} IS NOT NULL GROUP BY hash({column})"
     ((rows, alike),) = place.bench.rows(
         f"SELECT coalesce(sum(n), 0)::BIGINT, count(*) FILTER (n > 1) FROM ({hashes})"
@@ -108,11 +109,11 @@ def _unique(expectation: Expectation, place: Place) -> Measured:
 
 def _exists_in(expectation: Expectation, place: Place) -> Measured:
     """Rows that name what none of the tables has."""
-    column, subject = _quoted(expectation.column), expectation.params.get("subject")
+    column, subject = quoted(expectation.column), expectation.params.get("subject")
     tables = [str(table) for table in expectation.params["tables"]]
     there = [f"SELECT {KEYS[table]} AS id FROM base_{table}" for table in tables if table in place.tables]
     known = " UNION ALL ".join(there) or "SELECT NULL AS id"
-    only = f" AND subject = {_literal(str(subject))}" if subject else ""
+    only = f" AND subject = {literal(str(subject))}" if subject else ""
     asked = f"SELECT {place.key} AS row_id, {column} AS id FROM {place.base} WHERE {column} IS NOT NULL{only}"
     lost = f"SELECT row_id FROM ({asked}) a ANTI JOIN ({known}) k ON a.id = k.id"
     if subject:
@@ -154,7 +155,7 @@ def _share_where(expectation: Expectation, place: Place) -> Measured:
 
 def _median(expectation: Expectation, place: Place) -> Measured:
     """Middle value of a column."""
-    column = _quoted(expectation.column)
+    column = quoted(expectation.column)
     values = f"FROM {place.base} WHERE {column} IS NOT NULL AND {_among(expectation)}"
     ((rows,),) = place.bench.rows(f"SELECT count(*) {values}")
     if few := _few(expectation, rows):
@@ -166,7 +167,7 @@ def _median(expectation: Expectation, place: Place) -> Measured:
 
 def _largest_share(expectation: Expectation, place: Place) -> Measured:
     """Share of the rows that have a column's most frequent value, of those that have one."""
-    column = _quoted(expectation.column)
+    column = quoted(expectation.column)
     sql = f"SELECT {column} AS value FROM {place.base} WHERE {column} IS NOT NULL AND {_among(expectation)}"
     return _largest(expectation, place, sql)
 
@@ -175,7 +176,7 @@ def _folder_balance(expectation: Expectation, place: Place) -> Measured:
     """Share of the kept media that have the most frequent text of a role, such as their folder."""
     if not {"pairs", "texts"} <= place.tables:
         return Measured(None, said="there are no texts")
-    role = _literal(str(expectation.params.get("role", "folder")))
+    role = literal(str(expectation.params.get("role", "folder")))
     sql = (
         "SELECT min(t.text) AS value FROM base_pairs p JOIN base_texts t USING (text_id) "
         f"SEMI JOIN (SELECT media_id FROM base_media WHERE present AND kept IS NOT false) m USING (media_id) "
@@ -248,7 +249,7 @@ def _scored(place: Place) -> Iterator[dict[int, Scorer]]:
     of_side = "SELECT subject, method, params_digest FROM {}_scores GROUP BY ALL"
     named = bench.rows(f"{of_side.format('base')} UNION {of_side.format('was')} ORDER BY ALL")
     cases = " ".join(  # no join with a table of them: there is one already, and two cannot both be spilled
-        f"WHEN s.subject = {_literal(subject)} AND s.method = {_literal(method)} AND s.params_digest = {_literal(params)} "
+        f"WHEN s.subject = {literal(subject)} AND s.method = {literal(method)} AND s.params_digest = {literal(params)} "
         f"THEN {number}"
         for number, (subject, method, params) in enumerate(named, 1)
     )
@@ -313,7 +314,7 @@ def _mix_drift(expectation: Expectation, place: Place) -> Measured:
     """Total variation distance between a column's mixes in the two snapshots."""
     if place.table not in place.before:
         return Measured(None, said="there is no snapshot before to compare with")
-    column, among = _quoted(expectation.column), _among(expectation)
+    column, among = quoted(expectation.column), _among(expectation)
     sides = " UNION ALL ".join(
         f"SELECT {column} AS value, {new} AS new FROM {side}_{place.table} WHERE {column} IS NOT NULL AND {among}"
         for side, new in (("base", 1), ("was", 0))
@@ -395,11 +396,3 @@ def _few(expectation: Expectation, rows: int) -> Measured | None:
 
 def _among(expectation: Expectation) -> str:
     return f"({expectation.params.get('among') or 'true'})"
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

@@ -69,6 +69,16 @@ def test_files_are_one_dataset_and_no_files_an_empty_one(staging):
     assert staging.dataset([], ROWS.schema).count_rows() == 0
 
 
+def test_what_is_dropped_is_gone_and_the_rest_stays(staging):
+    for parts in (("rows.arrow",), ("more", "a.arrow"), ("more", "b.arrow"), ("kept", "c.arrow")):
+        staging.write(ROWS, *parts)
+    staging.drop("rows.arrow")
+    staging.drop("more")
+    staging.drop("more")
+    assert not staging.exists("rows.arrow") and staging.names("more") == []
+    assert staging.names("kept") == ["c.arrow"]
+
+
 def test_clearing_removes_the_folder_and_may_be_done_twice(staging):
     path = staging.write(ROWS, "done", "a.arrow")
     staging.clear()
