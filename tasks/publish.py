@@ -318,6 +318,7 @@ def _upsert(
         known = Known(run.base.snapshot_id if run.base else "", rows_known, replaced)
     # a source that was read and found equal is known by its new time, size and settings: not to be read again by every run
     done = writer.upsert(spec, rows_of, repeats=repeats, stamps=spec is SOURCES, known=known)
+    run.staging.drop("publish")  # staged anew should the commit be tried again; a table is large
     step.count(f"{spec.name} added", done.added)
     step.count(f"{spec.name} replaced", done.replaced)
 

@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 from schemas.batch import PairBatch, chunks, row_numbers
 from schemas.source import Source
 from tasks.noise._groups import Standing
+from tasks.noise._threads import side_by_side
 from tasks.noise._vectors import require_finite
 
 _Cells = tuple[NDArray[np.int64], NDArray[np.int64]]  # row and column indices
 
 _CHUNK = 256  # rows whose similarities exist at once
+_SPAN = 32 * _CHUNK  # rows of one thread
 _STANDARDISED = 65_536  # values mapped at once
 
 
@@ -107,14 +109,19 @@ class Geometry:
     ) -> NDArray[np.float32]:
         """Return how well both sides agree on the neighbours of some rows. Shape (M,); NaN without any."""
         found = np.empty(len(rows), dtype=np.float32)
-        if self.relation == "rows":
-            # Similarities are squared and multiplied with one another: their weight is a fourth root.
-            for at, media, text, _ in neighbours.similarities(rows, weight ** np.float32(0.25)):
-                found[at] = _row_cosine(media, text)
-        else:
-            for at, media, text, same in neighbours.similarities(rows, np.ones_like(weight)):
-                found[at] = _mean_at_nearest(media, text, same, weight, self.k)
-                found[at] += _mean_at_nearest(text, media, same, weight, self.k)
+        # Similarities are squared and multiplied with one another: their weight is a fourth root.
+        factor = weight ** np.float32(0.25) if self.relation == "rows" else np.ones_like(weight)
+
+        def agree(span: slice) -> None:
+            here = found[span]
+            for at, media, text, same in neighbours.similarities(rows[span], factor):
+                if self.relation == "rows":
+                    here[at] = _row_cosine(media, text)
+                else:
+                    here[at] = _mean_at_nearest(media, text, same, weight, self.k)
+                    here[at] += _mean_at_nearest(text, media, same, weight, self.k)
+
+        side_by_side(agree, len(rows), _SPAN)
         return found
 
 

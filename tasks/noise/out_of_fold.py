@@ -11,6 +11,7 @@ from schemas.batch import PairBatch, chunks, row_numbers
 from schemas.source import Source
 from tasks.noise._canonical import CanonicalHead, fit_canonical
 from tasks.noise._groups import Standing, counted, folds_of, group_of
+from tasks.noise._threads import plain_products, side_by_side
 from tasks.noise._vectors import require_finite
 
 _CHUNK = 512  # rows whose similarities exist at once
@@ -85,7 +86,8 @@ class OutOfFold:
         """
         require_finite(pairs)
         rows = row_numbers(len(pairs))
-        return self._scores(pairs, group_of(pairs), rows, self.rounds)
+        with plain_products():
+            return self._scores(pairs, group_of(pairs), rows, self.rounds)
 
     def _scores(
         self, pairs: PairBatch, group: NDArray[np.int64], rows: NDArray[np.integer], rounds: int
@@ -122,14 +124,17 @@ class OutOfFold:
     ) -> NDArray[np.float32]:
         """Return the margins of some rows over others, under a head. Shape (M,)."""
         media, text = head.media(pairs.media_vec[rivals]), head.text(pairs.text_vec[rivals])
-        found = np.empty(len(rows), dtype=np.float32)
-        for start in range(0, len(rows), _PROJECTED):
-            some = rows[start : start + _PROJECTED]
-            found[start : start + len(some)] = margins(
+        their_group, found = group[rivals], np.empty(len(rows), dtype=np.float32)
+
+        def judge(span: slice) -> None:
+            some = rows[span]
+            found[span] = margins(
                 (head.media(pairs.media_vec[some]), head.text(pairs.text_vec[some]), group[some]),
-                (media, text, group[rivals]),
+                (media, text, their_group),
                 self.competitors,
             )
+
+        side_by_side(judge, len(rows), _PROJECTED)
         return found
 
 
