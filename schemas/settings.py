@@ -41,7 +41,7 @@ class Settings(BaseSettings):
     join_memory: str = Field(
         "auto",
         description="What joins of a flow may hold, e.g. '1GB', before they spill to disk; auto: 32 MB for a "
-        "curation, and as much again for a check, of up to 1,300,000 media, more with the square root of their number, and "
+        "curation, and as much again for a check, of up to 1,300,000 media, more with the power 2/3 of their number, and "
         "for a statement that needs more; 256 MB elsewhere.",
     )
     wait_s: float = Field(

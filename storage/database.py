@@ -21,8 +21,9 @@ LITTLE_MB = 32
 LITTLE_ROWS = 1_300_000
 MUCH_ROWS = 100_000  # with fewer, what joins hold is not worth a millisecond a statement
 MORE = 1.25  # times as much for a statement that lacks memory; what it lacks shows within a second
-# What a join must hold at least grows with its rows: 32 to 64 MB at 1.3 million keys, 128 to 256 at thirteen.
-MORE_ROWS_POWER = 0.5
+# What a join must hold at least grows with its rows: 32 to 64 MB at 1.3 million keys, 128 to 256 at thirteen. There one took 17
+# CPU s with 101 MB, by the square root, and 11 with 140 to 320.
+MORE_ROWS_POWER = 2 / 3
 # What a query held goes back to the system when it is done, not at some later query: the engine's allocator keeps it.
 GIVING_BACK = {
     "allocator_background_threads": "true",

@@ -240,7 +240,7 @@ def test_what_is_held_stays_until_it_is_held_anew_or_dropped(bench):
     [
         ("auto", LITTLE_MB, LITTLE_ROWS, LITTLE_MB),
         ("auto", LITTLE_MB, 10, LITTLE_MB),
-        ("auto", LITTLE_MB, 4 * LITTLE_ROWS, 2 * LITTLE_MB),  # by the square root
+        ("auto", LITTLE_MB, 8 * LITTLE_ROWS, 4 * LITTLE_MB),  # by the power 2 / 3
         ("auto", None, 4 * LITTLE_ROWS, 256),
         ("50MB", LITTLE_MB, 4 * LITTLE_ROWS, 50),  # what the user says stands
     ],
