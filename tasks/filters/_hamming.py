@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.batch import on_disk
+from schemas.batch import chunks, on_disk
 
 Hashes = NDArray[np.uint64]
 Rows = NDArray[np.signedinteger[Any]]
@@ -18,6 +18,14 @@ MAX_DISTANCE = 16
 _LEAF = 128  # below this, all pairs are quicker than an index
 _CANDIDATES = 1 << 17  # compared at once: 6 MiB
 _QUERIES = 1 << 16  # looked up at once
+_FEW, _NEAR = (
+    16,
+    4,
+)  # candidates and near ones a hash, on the average: with no more, all pairs are found at once
+_SORTED = 4  # comparisons that a hash's share of a sort costs
+_UPPER, _ROW = np.uint64(32), np.uint64((1 << 32) - 1)
+# 2**64 over the golden ratio: the upper half of a product with it says most of a key
+_SPREAD = np.uint64(0x9E3779B97F4A7C15)
 
 
 def representatives(hashes: Hashes, max_distance: int) -> Rows:
@@ -30,11 +38,13 @@ def representatives(hashes: Hashes, max_distance: int) -> Rows:
     Flat pictures have hashes with (nearly) all bits equal, which say little: a hash with at most
     max(3, max_distance) bits set, or unset, only matches its equals.
 
-    How: equal hashes are merged; then, half by half, the later rows are looked up among the representatives of
-    the earlier ones. The bits are cut into max_distance + r bands; two hashes that near agree in r of them
-    (pigeonhole), so only rows equal there are compared; r is chosen by the number of rows and by how much their
-    bits vary. O(n log² n) plus the candidates compared, which is near linear where the bits vary each by itself,
-    and at worst quadratic in time where they only vary together. Memory stays O(n) whatever the hashes.
+    How: equal hashes are merged. The bits are cut into max_distance + r bands; two hashes that near agree in r of
+    them (pigeonhole), so only rows equal there are compared; r is chosen by the number of rows and by how much their
+    bits vary. Where that leaves few to compare, all near pairs are found with a sort for each choice of bands, and
+    settled in their order: O(n log n). Where it leaves many (bits that only vary together, a thousand shots of one scene),
+    the later rows are looked up, half by half, among the representatives of the earlier ones, so that what has found
+    its own is compared no more: O(n log² n) plus the candidates compared, at worst quadratic in time. Memory stays
+    O(n) whatever the hashes.
 
     Args:
         hashes: (N,) unsigned 64-bit.
@@ -88,9 +98,63 @@ def _number(count: int) -> type[np.signedinteger[Any]]:
 def _greedy(hashes: Hashes, max_distance: int) -> Rows:
     """Return the representative of each of (M,) distinct hashes, in order, as indices into them."""
     number = _number(len(hashes))
+    if _LEAF < len(hashes) < 1 << 32 and (pairs := _near(hashes, max_distance)) is not None:
+        return _settled(pairs, len(hashes))
     found = np.full(len(hashes), -1, dtype=number)
     _settle(np.arange(len(hashes), dtype=number), hashes, max_distance, found)
     return found
+
+
+def _near(hashes: Hashes, max_distance: int) -> NDArray[np.uint64] | None:
+    """Return all pairs of rows within reach, ascending, the later one in the upper 32 bits; None: too many to compare at once."""
+    found = np.empty(0, np.uint64)
+    left = _FEW * len(hashes)
+    keyed = np.empty(len(hashes), np.uint64)
+    for mask in _masks(max_distance, len(hashes), _entropy(hashes), _SORTED):
+        for part in chunks(len(hashes), _QUERIES):
+            # The key's digest and the row in one number: a sort of those takes a third of what an order of keys does. Keys of
+            # one digest by chance are compared for nothing.
+            rows = np.arange(part.start, part.stop, dtype=np.uint64)
+            keyed[part] = (hashes[part] & mask) * _SPREAD & ~_ROW | rows
+        keyed.sort()
+        at, ends = _crowds(keyed)
+        left -= int((ends - at - 1).sum())
+        if left < 0 or len(found) > _NEAR * len(hashes):
+            return None
+        gap, under = 0, [found]
+        while len(at):
+            gap += 1
+            there = at + gap < ends
+            at, ends = at[there], ends[there]
+            one, other = keyed[at] & _ROW, keyed[at + gap] & _ROW  # a row's number rises within a key
+            near = np.bitwise_count(hashes[one] ^ hashes[other]) <= max_distance
+            under.append(other[near] << _UPPER | one[near])
+        found = np.unique(np.concatenate(under))  # what is alike is so under many masks
+    return found
+
+
+def _crowds(keyed: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the places whose key, the upper half, stands at the next one too, and for each where its key ends."""
+    equal = [np.empty(0, np.int64)]
+    for part in chunks(len(keyed) - 1, _QUERIES):
+        behind = keyed[part.start + 1 : part.stop + 1]
+        equal.append(np.flatnonzero((behind ^ keyed[part]) >> _UPPER == 0) + part.start)
+    at = np.concatenate(equal)
+    last = np.flatnonzero(np.diff(at, append=len(keyed) + 1) > 1)  # of each key
+    return at, np.repeat(at[last] + 2, np.diff(last, prepend=-1))
+
+
+def _settled(pairs: NDArray[np.uint64], count: int) -> Rows:
+    """Return what stands for each row, if all pairs within reach are these."""
+    stands_for = np.arange(count, dtype=_number(count))
+    stands = bytearray(b"\1") * count
+    for part in chunks(len(pairs), _QUERIES):
+        later, earlier = pairs[part] >> _UPPER, pairs[part] & _ROW
+        for row, before in zip(later.tolist(), earlier.tolist(), strict=True):
+            if stands[before] and stands[row]:
+                stands[row] = 0
+                stands_for[row] = before
+    return stands_for
 
 
 def _settle(block: Rows, hashes: Hashes, max_distance: int, found: Rows) -> None:
@@ -161,7 +225,9 @@ def _chunks(rows: Rows, counts: Rows) -> Iterator[Rows]:
     yield from np.split(rows, np.flatnonzero(np.diff(chunk)) + 1) if len(rows) else ()
 
 
-def _masks(max_distance: int, gallery: int, telling: NDArray[np.float64]) -> list[np.uint64]:
+def _masks(
+    max_distance: int, gallery: int, telling: NDArray[np.float64], look_up: float = 16
+) -> list[np.uint64]:
     """Return masks such that two hashes within `max_distance` agree under at least one of them.
 
     Bits that hardly vary in the gallery tell nothing apart: what a mask leaves to compare follows from the entropy under
@@ -171,12 +237,13 @@ def _masks(max_distance: int, gallery: int, telling: NDArray[np.float64]) -> lis
         max_distance: Bits that may differ.
         gallery: Number of hashes looked up in.
         telling: (64,) entropy of each bit, in [0, 1].
+        look_up: How many comparisons it costs to find those that are equal under a mask, a query.
     """
 
     def cost(shared: int) -> float:
-        """Per query: look-ups, about 16 comparisons' worth each, and candidates of evenly spread hashes."""
+        """Per query: look-ups, and candidates of evenly spread hashes."""
         bands = max_distance + shared
-        return comb(bands, shared) * (16 + gallery * 2 ** (-telling.sum() * shared / bands))
+        return comb(bands, shared) * (look_up + gallery * 2 ** (-telling.sum() * shared / bands))
 
     shared = min(range(1, 5), key=cost)
     bands = max_distance + shared

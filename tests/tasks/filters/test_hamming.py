@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.filters._hamming import _masks, representatives
+from tasks.filters._hamming import _masks, _near, representatives
 
 ONES = 2**64 - 1
 
@@ -105,6 +105,45 @@ def test_hashes_that_share_most_bits_are_told_apart_as_loops_do(max_distance):
     hashes = rng.integers(0, 2**20, 700, dtype=np.uint64) | np.uint64(0xABCDEF01234 << 20)
     found = representatives(hashes, max_distance)
     assert found.tolist() == by_loops(hashes.tolist(), max_distance)
+
+
+@pytest.mark.parametrize(
+    ("max_distance", "scattered"), [(1, True), (3, True), (6, True), (3, False), (6, False)]
+)
+def test_few_near_pairs_and_many_are_found_as_loops_do(max_distance, scattered):
+    rng = np.random.default_rng(max_distance)
+    hashes = rng.integers(0, ONES, 1200, dtype=np.uint64)
+    if scattered:
+        hashes[900:] = hashes[rng.integers(0, 900, 300)] ^ (
+            np.uint64(1) << rng.integers(0, 64, 300, dtype=np.uint64)
+        )
+        hashes = rng.permutation(hashes)
+    else:  # a thousand shots of one scene
+        hashes[:] = 0xABCDEF0123456789
+        for _ in range(max_distance):
+            flip = np.uint64(1) << rng.integers(0, 64, 1200, dtype=np.uint64)
+            hashes = np.where(rng.random(1200) < 0.8, hashes ^ flip, hashes)
+    hashes = np.array(list(dict.fromkeys(hashes.tolist())), np.uint64)
+    assert (_near(hashes, max_distance) is not None) == scattered
+    expected = by_loops(hashes.tolist(), max_distance)
+    assert representatives(hashes, max_distance).tolist() == expected
+    assert 1 < len(set(expected)) < len(hashes)
+
+
+@pytest.mark.parametrize("max_distance", [1, 3, 6])
+def test_pairs_within_reach_are_all_there_is(max_distance):
+    rng = np.random.default_rng(max_distance)
+    hashes = rng.permutation(np.unique(rng.integers(0, ONES, 600, dtype=np.uint64)))
+    for start in range(0, 400, 4):  # a family of four a few bits apart
+        for row in range(start + 1, start + 4):
+            hashes[row] = hashes[row - 1] ^ (np.uint64(1) << np.uint64(rng.integers(64)))
+    near = np.bitwise_count(hashes[:, None] ^ hashes) <= max_distance
+    later, earlier = np.nonzero(np.tril(near, -1))
+    found = _near(hashes, max_distance)
+    assert found.tolist() == [
+        int(row) << 32 | int(before) for row, before in zip(later, earlier, strict=True)
+    ]
+    assert len(found) >= 300
 
 
 def test_a_hundred_thousand_rows_with_thousands_of_blanks_take_seconds():
