@@ -2,6 +2,7 @@
 
 import hashlib
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,6 +23,13 @@ def told(parts):
 @given(PARTS)
 def test_a_key_is_a_digest_of_lengths_and_parts(parts):
     assert key(*parts) == key_of(iter(parts)) == told(parts)
+
+
+@pytest.mark.parametrize("size", [0, 1, 255, 256, 257, 65_536])
+def test_parts_of_any_length_are_told_apart(size):
+    parts = ["x" * size, "é" * (size // 2), ""]
+    assert key(*parts) == key_of(parts) == told(parts)
+    assert keys(parts, "more") == [told([part, "more"]) for part in parts]
 
 
 @given(PARTS, PARTS)

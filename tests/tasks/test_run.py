@@ -66,6 +66,17 @@ def test_a_child_that_is_waited_for_amid_a_shard_counts_once():
     assert before >= 0.3 and cpu[0] < 0.15
 
 
+def test_a_process_that_is_no_longer_ours_does_not_count():
+    code = "import time; end = time.process_time() + 0.3\nwhile time.process_time() < end: pass\ninput()"
+    child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE)
+    children.began(child.pid)
+    spent = _spent_when_it_waits(child)
+    with_it = children.cpu_seconds()
+    children.ended(child.pid)
+    assert spent >= 0.3 and with_it - children.cpu_seconds() == pytest.approx(spent, abs=0.05)
+    child.communicate(b"\n")
+
+
 def test_what_decoding_costs_is_its_shards():
     out = io.BytesIO()
     PIL.Image.effect_noise((3000, 3000), 90).save(out, "PNG")
