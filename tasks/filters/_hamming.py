@@ -18,10 +18,8 @@ MAX_DISTANCE = 16
 _LEAF = 128  # below this, all pairs are quicker than an index
 _CANDIDATES = 1 << 17  # compared at once: 6 MiB
 _QUERIES = 1 << 16  # looked up at once
-_FEW, _NEAR = (
-    16,
-    4,
-)  # candidates and near ones a hash, on the average: with no more, all pairs are found at once
+# Candidates and near ones a hash, on the average: where there are no more, all pairs are found at once.
+_FEW, _NEAR = 16, 4
 _SORTED = 4  # comparisons that a hash's share of a sort costs
 _UPPER, _ROW = np.uint64(32), np.uint64((1 << 32) - 1)
 # 2**64 over the golden ratio: the upper half of a product with it says most of a key
