@@ -148,10 +148,8 @@ def _one(step: str, folder: Path) -> dict[str, Any]:
 def _make(folder: Path) -> dict[str, Any]:
     used = sum(os.times()[:4])
     made = make_lake.make(folder, int((folder / "rows").read_text()))
-    return {
-        "cpu_s": sum(os.times()[:4]) - used,
-        "said": f"{made['pairs']:,} pairs",
-    }  # with the process that lists
+    spent = sum(os.times()[:4]) - used  # with the process that lists
+    return {"cpu_s": spent, "said": f"{made['pairs']:,} pairs"}
 
 
 def _curate(folder: Path, *, study: bool = False) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from tasks.run import Job, Run
 from tasks.shards.inspect import STAGED
 from tasks.shards.screen import ID, filter_of, score_batches, screen_shard
 
-AT_ONCE = 4  # shards of what the lake has are so many times larger: nothing is read or decoded for them
+LARGER = 4  # times a shard of what the lake has: nothing is read or decoded for it
 # A pair is there once: its id is a digest of its medium's and its text's.
 _COUNTED = "SELECT {key} AS id, count(*) AS n FROM now_pairs WHERE present GROUP BY 1"
 _TABLE_SQL = {
@@ -97,7 +97,7 @@ def _unscored(run: Run, bench: Workbench, rules: list[Rule]) -> list[tuple[str, 
         )
         columns = [name for name in STAGED[spec.name].names if name in spec.schema.names]
         # in the order they lie in: a restart cuts the same shards
-        shards = bench.chosen(spec, columns, missing, ["present"], size=AT_ONCE * run.recipe.shard_rows)
+        shards = bench.chosen(spec, columns, missing, ["present"], size=LARGER * run.recipe.shard_rows)
         for number, rows_of in enumerate(shards):
             name = f"{subject}-base-{number:05d}-{key(*rows_of[spec.key].to_pylist())[:12]}"
             work.append((subject, name, run.staging.write(rows_of, "unscored", f"{name}.arrow")))

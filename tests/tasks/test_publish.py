@@ -1,5 +1,7 @@
 """A commit that is tried again."""
 
+from pathlib import Path
+
 import pytest
 
 from flows.curate import curate
@@ -46,3 +48,25 @@ def test_a_commit_that_fails_after_its_snapshot_is_there_writes_no_row_twice(
         if not filled:
             assert done.digests[table] == at_once.digests[table]
         assert set(other.read(table)[key].to_pylist()) <= set(rows[key].to_pylist())
+
+
+def test_what_was_staged_for_one_step_is_gone_when_the_snapshot_is_there(
+    media_folder, recipe_of, lake_dir, monkeypatch
+):
+    curate(recipe_of(media_folder), lake=lake_dir)
+    write_picture(media_folder / "12.png", 12)
+    (media_folder / "12.txt").write_text("one more picture of blocks")
+    judged = [{"method": {"name": "min-side"}, "at_least": 16}, {"method": {"name": "aspect"}, "at_most": 4}]
+    whole, left = publish.gate, []
+
+    def looked(job, snapshot):
+        left.extend(str(each.relative_to(root)) for each in root.rglob("*") if each.is_file())
+        return whole(job, snapshot)
+
+    root = Path(lake_dir) / "_staging"
+    monkeypatch.setattr(publish, "gate", looked)
+    curate(recipe_of(media_folder, filters=judged), lake=lake_dir)
+    parts = {name.split("/")[1] for name in left}
+    assert {"planned", "inspected", "merged", "screened", "decided"} <= parts
+    assert any("screened/media-base-" in name for name in left)  # so there were rows to be scored anew
+    assert parts.isdisjoint({"listed.arrow", "unscored", "publish"})
